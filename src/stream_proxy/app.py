@@ -1,0 +1,293 @@
+"""The composition root: settings become objects, objects become a running proxy.
+
+The only file that knows everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import errno
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import structlog
+
+from stream_proxy.config.schema import Settings
+from stream_proxy.errors import AddressInUse, SettingsError
+from stream_proxy.feed.handler import FeedHandler
+from stream_proxy.feed.upstream_status import UpstreamState
+from stream_proxy.model.feeds import FEEDS, Feed, feed_paths
+from stream_proxy.outlets.doorkeeper import AccessToken, Doorkeeper, host_names, is_loopback
+from stream_proxy.outlets.websocket import ConsumerLimits, WebSocketOutlet
+from stream_proxy.runtime.certificates import self_signed, server_context
+from stream_proxy.runtime.clock import Clock, SystemClock
+from stream_proxy.sources.alpaca import AlpacaSource, SourceTimings
+from stream_proxy.sources.connector import Connect, PicowsConnect
+from stream_proxy.sources.market_hours import ExchangeMarketHours, MarketHours
+from stream_proxy.wire.alpaca.codec import CODECS, MSGPACK
+from stream_proxy.wire.alpaca.requests import Credentials
+
+_STAGGER_SECONDS = 0.3
+"""Between the starts of feeds: several connects at once have earned HTTP 429."""
+
+
+@dataclass(slots=True)
+class _RunningFeed:
+    handler: FeedHandler
+    source: AlpacaSource
+    task: asyncio.Task[None]
+
+
+class App:
+    """A proxy that can be started and stopped.
+
+    Args:
+        settings: what the user wants.
+        connect: opens upstream sockets; a simulation brings its own.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        random: Random | None = None,
+        connect: Connect | None = None,
+        hours: MarketHours | None = None,
+    ) -> None:
+        check_exposure(settings)
+        self.settings = settings
+        self._clock = clock or SystemClock()
+        self._random = random or Random()  # noqa: S311 (jitter, not secrets)
+        self._connect = connect or PicowsConnect(_upstream_tls(settings))
+        self._hours = hours
+        self._paths = feed_paths(settings.feed)
+        self._feeds: dict[str, _RunningFeed] = {}
+        self._next_start = 0.0
+        self._servers: list[asyncio.Server] = []
+        self._log = structlog.get_logger("stream_proxy.app")
+        self._logged_bad: set[tuple[str, str]] = set()
+        self.certificate: Path | None = None
+        self.outlet = WebSocketOutlet(self, _doorkeeper(settings), _limits(settings))
+
+    # The lobby, as the outlet sees it
+
+    def feed_for_path(self, path: str) -> Feed | None:
+        return self._paths.get(path.rstrip("/") or "/")
+
+    def handler_for(self, feed: Feed) -> FeedHandler | None:
+        """The feed's middle; its upstream is started on the first call."""
+        if self.settings.feeds and feed.name not in self.settings.feeds:
+            return None
+        if feed.name not in self._feeds:
+            self._start_feed(feed)
+        return self._feeds[feed.name].handler
+
+    @property
+    def handlers(self) -> dict[str, FeedHandler]:
+        """The middles of the feeds that were started, by name."""
+        return {name: running.handler for name, running in self._feeds.items()}
+
+    # Life
+
+    async def start(self) -> None:
+        """Listen, and connect the feeds that are configured.
+
+        Raises:
+            AddressInUse: a port is taken.
+            SettingsError: a certificate can't be used.
+        """
+        if self._hours is None:
+            self._hours = hours = ExchangeMarketHours()
+            self._loading = asyncio.create_task(asyncio.to_thread(hours.load, self._clock.now_ns()))
+        settings = self.settings
+        await self._listen(settings.port, None, "STREAM_PROXY_PORT")
+        if settings.tls:
+            await self._listen(settings.tls_port, self._server_tls(), "STREAM_PROXY_TLS_PORT")
+        self.outlet.start()
+        for name in settings.feeds:
+            self.handler_for(FEEDS[name])
+        self._log.info("proxy.listening", addresses=self.addresses())
+
+    async def stop(self) -> None:
+        """Stop accepting, free Alpaca's slots with close frames, let the consumers go."""
+        for server in self._servers:
+            server.close()
+        await asyncio.gather(*(feed.source.stop() for feed in self._feeds.values()))
+        await self.outlet.stop(self.settings.drain_seconds)
+        tasks = [feed.task for feed in self._feeds.values()]
+        if tasks:
+            # The close handshake has its own time-out; this is for a connect that hangs.
+            _, hanging = await asyncio.wait(tasks, timeout=6)
+            for task in hanging:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for server in self._servers:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await server.wait_closed()
+        self._log.info("proxy.stopped")
+
+    def addresses(self) -> list[str]:
+        """Where consumers connect."""
+        found = []
+        for server in self._servers:
+            for socket in server.sockets:
+                host, port = socket.getsockname()[:2]
+                scheme = "wss" if server is not self._servers[0] else "ws"
+                found.append(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+        return found
+
+    async def _listen(self, port: int, tls: ssl.SSLContext | None, setting: str) -> None:
+        loop = asyncio.get_running_loop()
+        host = self.settings.host
+        try:
+            server = await loop.create_server(self.outlet.accept, host, port, ssl=tls, backlog=1024)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise AddressInUse(f"{host}:{port}", setting) from None
+            raise SettingsError(
+                [f"host: can't listen on {host}:{port}: {error.strerror}"]
+            ) from None
+        self._servers.append(server)
+
+    def _server_tls(self) -> ssl.SSLContext:
+        settings = self.settings
+        if settings.tls_self_signed:
+            names = [
+                name.strip("[]")
+                for name in host_names(settings.host, settings.allowed_hosts) or ["localhost"]
+            ]
+            now = datetime.datetime.fromtimestamp(self._clock.now_ns() / 1e9, datetime.UTC)
+            certificate, key = self_signed(settings.state_dir, names, now)
+        else:
+            assert settings.tls_certificate is not None and settings.tls_key is not None
+            certificate, key = settings.tls_certificate, settings.tls_key
+        self.certificate = certificate
+        try:
+            return server_context(certificate, key)
+        except OSError as error:
+            raise SettingsError([f"tls_certificate: can't use {certificate}: {error}"]) from None
+
+    def _start_feed(self, feed: Feed) -> None:
+        settings = self.settings
+        codec = MSGPACK if feed.msgpack_only else CODECS[settings.upstream_codec]
+        handler = FeedHandler(
+            feed,
+            codec,
+            self._clock,
+            widen_above=settings.widen_above,
+            linger_seconds=settings.linger_seconds,
+            subscribe_chunk=settings.subscribe_chunk,
+            on_bad_message=lambda reason: self._bad_message(feed.name, reason),
+        )
+        assert self._hours is not None
+        source = AlpacaSource(
+            handler,
+            settings.upstream_url.rstrip("/") + feed.path,
+            Credentials(
+                settings.key.get_secret_value() if settings.key else "",
+                settings.secret.get_secret_value() if settings.secret else "",
+            ),
+            connect=self._connect,
+            clock=self._clock,
+            random=self._random,
+            hours=self._hours,
+            timings=_timings(settings),
+        )
+        source.on_status = lambda: self.outlet.upstream_changed(handler)
+        task = asyncio.get_running_loop().create_task(self._run_source(feed.name, source))
+        self._feeds[feed.name] = _RunningFeed(handler, source, task)
+
+    async def _run_source(self, name: str, source: AlpacaSource) -> None:
+        loop = asyncio.get_running_loop()
+        start = max(loop.time(), self._next_start)
+        self._next_start = start + _STAGGER_SECONDS
+        await asyncio.sleep(start - loop.time())
+        try:
+            await source.run()
+        except Exception:
+            self._log.exception("feed.crashed", feed=name)
+            running = self._feeds[name]
+            running.handler.upstream.state = UpstreamState.REFUSED
+            running.handler.upstream.why = "the source crashed; see the log"
+            source.on_status()
+
+    def _bad_message(self, feed: str, reason: str) -> None:
+        """Log each kind of damage once per feed; all of it is counted by the handler."""
+        kind = (feed, "".join(c for c in reason if not c.isdigit())[:80])
+        if kind not in self._logged_bad and len(self._logged_bad) < 200:
+            self._logged_bad.add(kind)
+            self._log.warning("upstream.bad_message", feed=feed, reason=reason[:200])
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to serve strangers without asking who they are.
+
+    Raises:
+        SettingsError: bound wider than loopback, and no access tokens.
+    """
+    if not is_loopback(settings.host) and not settings.access_tokens:
+        raise SettingsError(
+            [
+                f"host: {settings.host} can be reached from other machines, but no access tokens "
+                "are set, so anybody could read your feed. Bind to 127.0.0.1, or add a token: "
+                'STREAM_PROXY_ACCESS_TOKENS=\'[{"name":"bots","key":"bots","secret":'
+                '"<at least 16 characters>"}]\''
+            ]
+        )
+
+
+def _upstream_tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.upstream_ca is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=settings.upstream_ca)
+    except OSError as error:
+        raise SettingsError([f"upstream_ca: can't use {settings.upstream_ca}: {error}"]) from None
+
+
+def _doorkeeper(settings: Settings) -> Doorkeeper:
+    return Doorkeeper(
+        host_names(settings.host, settings.allowed_hosts),
+        settings.allowed_origins,
+        [
+            AccessToken(token.name, token.key, token.secret.get_secret_value())
+            for token in settings.access_tokens
+        ],
+    )
+
+
+def _limits(settings: Settings) -> ConsumerLimits:
+    return ConsumerLimits(
+        handshake_seconds=settings.consumer_handshake_seconds,
+        authentication_seconds=settings.consumer_authentication_seconds,
+        acknowledgement_seconds=settings.consumer_acknowledgement_seconds,
+        ping_seconds=settings.consumer_ping_seconds,
+        pong_seconds=settings.consumer_pong_seconds,
+        message_bytes=settings.max_message_bytes,
+        messages_per_second=settings.max_messages_per_second,
+        subscriptions=settings.max_subscriptions,
+        outbox_bytes=settings.outbox_bytes,
+        outbox_age_seconds=settings.outbox_age_seconds,
+        connections=settings.max_connections,
+    )
+
+
+def _timings(settings: Settings) -> SourceTimings:
+    return SourceTimings(
+        connect_seconds=settings.connect_timeout_seconds,
+        handshake_seconds=settings.handshake_timeout_seconds,
+        ping_seconds=settings.ping_interval_seconds,
+        pong_seconds=settings.pong_timeout_seconds,
+        acknowledgement_seconds=settings.acknowledgement_timeout_seconds,
+        backoff_initial_seconds=settings.backoff_initial_seconds,
+        backoff_max_seconds=settings.backoff_max_seconds,
+        slot_seconds=settings.slot_seconds,
+        silence_shortest_seconds=settings.silence_shortest_seconds,
+        silence_longest_seconds=settings.silence_longest_seconds,
+    )

@@ -1,0 +1,122 @@
+"""``stream-proxy simulate``: run a pretend Alpaca."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream_proxy.errors import AddressInUse, SettingsError
+from stream_proxy.outlets.doorkeeper import is_loopback
+from stream_proxy.runtime.http_server import HttpServer
+from stream_proxy.runtime.logs import set_up_logs
+from stream_proxy.runtime.loop import run, stop_on_signals
+from stream_proxy.simulator.control import control_api
+from stream_proxy.simulator.options import SimulatorOptions
+from stream_proxy.simulator.server import Simulator
+
+
+def simulate(
+    host: Annotated[str, typer.Option(help="Address to bind; loopback only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the streams; 0 takes a free one.")] = 8765,
+    control_port: Annotated[int, typer.Option(help="Port of the control API.")] = 8766,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same market.")] = 1,
+    rate: Annotated[
+        float, typer.Option(help="Messages per second and endpoint; 0 as fast as readers take.")
+    ] = 100.0,
+    symbols: Annotated[int, typer.Option(help="How many stocks there are.")] = 50,
+    account: Annotated[
+        list[str] | None, typer.Option(help="KEY:SECRET that is accepted; default: any.")
+    ] = None,
+    deny: Annotated[
+        list[str] | None, typer.Option(help="A feed that answers 409, insufficient subscription.")
+    ] = None,
+    symbol_limit: Annotated[
+        int, typer.Option(help="Trades and quotes per connection; 0 no limit.")
+    ] = 0,
+    slot_seconds: Annotated[
+        float, typer.Option(help="How long an unclean end keeps the connection slot.")
+    ] = 90.0,
+    array_messages: Annotated[int, typer.Option(help="Most messages in one array.")] = 20,
+    replay: Annotated[
+        Path | None, typer.Option(help="Recorded ticks, Parquet or CSV, instead of a generator.")
+    ] = None,
+    replay_kind: Annotated[str, typer.Option(help="stocks, options or crypto.")] = "stocks",
+    replay_speed: Annotated[
+        float, typer.Option(help="1 is real time, 10 ten times as fast, 0 as fast as it goes.")
+    ] = 1.0,
+    hold: Annotated[
+        bool, typer.Option("--hold", help="Keep the markets still until POST /start.")
+    ] = False,
+    record: Annotated[int, typer.Option(help="Items to keep per connection, for /ledger.")] = 0,
+) -> None:
+    """Pretend to be Alpaca: same paths, codecs and rules, invented or replayed data, any fault."""
+    if not is_loopback(host):
+        raise SettingsError(
+            [f"host: the simulator serves this machine only, and {host} is not loopback."]
+        )
+    set_up_logs("info", "console", [])
+    run(
+        _simulate(
+            SimulatorOptions(
+                host=host,
+                port=port,
+                control_port=control_port,
+                seed=seed,
+                rate=rate,
+                symbols=symbols,
+                accounts=_accounts(account or []),
+                denied_feeds=frozenset(deny or []),
+                symbol_limit=symbol_limit,
+                slot_seconds=slot_seconds,
+                array_messages=array_messages,
+                replay=replay,
+                replay_kind=replay_kind,
+                replay_speed=replay_speed,
+                hold=hold,
+                recorded_items=record,
+            )
+        )
+    )
+
+
+def _accounts(pairs: list[str]) -> dict[str, str]:
+    accounts = {}
+    for pair in pairs:
+        key, separator, secret = pair.partition(":")
+        if not separator or not key or not secret:
+            raise SettingsError(["account: write KEY:SECRET"])
+        accounts[key] = secret
+    return accounts
+
+
+async def _simulate(options: SimulatorOptions) -> None:
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    simulator = Simulator(options)
+    try:
+        port = await simulator.start()
+        control = HttpServer(control_api(simulator), options.host, options.control_port)
+        control_port = await control.start()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            taken = f"{options.host}:{options.port} or {options.host}:{options.control_port}"
+            raise AddressInUse(taken, "--port or --control-port") from None
+        raise
+    # One line for programs: with port 0 this is how they learn where to connect.
+    typer.echo(
+        json.dumps(
+            {
+                "event": "listening",
+                "streams": f"ws://{options.host}:{port}",
+                "control": f"http://{options.host}:{control_port}",
+            }
+        )
+    )
+    await stop.wait()
+    await control.stop()
+    await simulator.stop()

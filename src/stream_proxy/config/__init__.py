@@ -1,0 +1,1 @@
+"""Settings: one schema, declared once; loading, checking and documenting are apart."""

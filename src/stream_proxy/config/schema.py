@@ -1,0 +1,218 @@
+"""Every setting, declared once: name, meaning, unit, bounds, default.
+
+The environment variable of a setting is ``STREAM_PROXY_`` and its name in capitals. The tables in
+``docs/settings.md`` are made from this file.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from stream_proxy.model.feeds import FEEDS, STOCK_FEEDS
+
+StockFeed = Literal["sip", "iex", "delayed_sip", "otc", "boats", "overnight", "test"]
+
+
+class AccessTokenSettings(BaseModel):
+    """A key pair of our own that consumers show in place of Alpaca's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, description="Who it is for; appears in logs.")
+    key: str = Field(min_length=1, description="What the consumer sends as its API key.")
+    secret: SecretStr = Field(description="What the consumer sends as its API secret.")
+
+    @field_validator("secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if len(value.get_secret_value()) < 16:
+            raise ValueError("a secret needs at least 16 characters")
+        return value
+
+
+Seconds = Annotated[float, Field(gt=0)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+CommaList = list[str]
+
+
+class Settings(BaseModel):
+    """All settings of the proxy."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    # Account
+    key: SecretStr | None = Field(None, description="Alpaca API key.")
+    secret: SecretStr | None = Field(None, description="Alpaca API secret.")
+    environment: Literal["paper", "live"] = Field(
+        "paper", description="Which option feed is the default: indicative (paper) or opra (live)."
+    )
+
+    # Upstream
+    feed: StockFeed = Field("iex", description="The stock feed behind the path `/`.")
+    feeds: CommaList = Field(
+        default_factory=list,
+        description="Feeds to connect at start, comma-separated; others are refused. Empty: every "
+        "feed is served and connected when the first consumer asks for it.",
+    )
+    upstream_url: str = Field(
+        "wss://stream.data.alpaca.markets",
+        description="Where Alpaca's market data is; the simulator's address for tests.",
+    )
+    upstream_ca: Path | None = Field(
+        None,
+        description="A PEM file of certificate authorities for upstream, instead of the system's.",
+    )
+    upstream_codec: Literal["msgpack", "json"] = Field(
+        "msgpack",
+        description="Codec towards Alpaca; options always use msgpack. Consumers of "
+        "the same codec get upstream's bytes unchanged.",
+    )
+    connect_timeout_seconds: Seconds = Field(10, description="Longest wait for a connection.")
+    handshake_timeout_seconds: Seconds = Field(
+        10, description="Longest wait for greeting and authentication."
+    )
+    acknowledgement_timeout_seconds: Seconds = Field(
+        10, description="Longest wait for upstream's answer to a subscribe."
+    )
+    ping_interval_seconds: Seconds = Field(10, description="How often upstream is pinged.")
+    pong_timeout_seconds: Seconds = Field(10, description="Longest wait for upstream's pong.")
+    backoff_initial_seconds: Seconds = Field(0.5, description="First delay before reconnecting.")
+    backoff_max_seconds: Seconds = Field(30, description="Longest delay before reconnecting.")
+    slot_seconds: Seconds = Field(
+        90,
+        description="How long Alpaca keeps a slot after an unclean end; after error 406 or "
+        "HTTP 429 attempts are spread over this time.",
+    )
+    silence_shortest_seconds: Seconds = Field(
+        30, description="Least silence, while data is expected, before a connection counts as mute."
+    )
+    silence_longest_seconds: Seconds = Field(
+        300, description="The same where little is known of the subscription yet."
+    )
+    subscribe_chunk: int = Field(500, ge=1, le=10_000, description="Topics per subscribe message.")
+    linger_seconds: float = Field(
+        5, ge=0, description="How long a topic stays subscribed after its last consumer left."
+    )
+    widen_above: int = Field(
+        0,
+        ge=0,
+        description="With more symbols than this on a channel, subscribe `*` upstream and "
+        "filter here; 0 never does. Needs a plan that allows it.",
+    )
+
+    # Listening
+    host: str = Field("127.0.0.1", description="Address to bind; wider than loopback needs tokens.")
+    port: Port = Field(8099, description="Port of the streams.")
+    tls_port: Port = Field(8443, description="Port of the streams with TLS, if it is on.")
+    tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain.")
+    tls_key: Path | None = Field(None, description="PEM file with the private key.")
+    tls_self_signed: bool = Field(
+        False, description="Serve TLS with a certificate made by ourselves, kept in `state_dir`."
+    )
+    state_dir: Path = Field(
+        Path("~/.local/state/alpaca-stream-proxy"), description="Where files of our own are kept."
+    )
+    allowed_hosts: CommaList = Field(
+        default_factory=list,
+        description="Further names under which consumers reach this server, comma-separated.",
+    )
+    allowed_origins: CommaList = Field(
+        default_factory=list,
+        description="Web origins whose pages may read, comma-separated, "
+        "exactly as browsers send them.",
+    )
+    access_tokens: list[AccessTokenSettings] = Field(
+        default_factory=list,
+        description="Key pairs that consumers must show, as JSON or as "
+        "`[[access_tokens]]` tables: name, key, secret. Empty: any are accepted.",
+    )
+
+    # Consumers
+    max_connections: int = Field(10_000, ge=1, description="Consumers at the same time.")
+    max_subscriptions: int = Field(50_000, ge=1, description="Topics of one consumer.")
+    max_message_bytes: int = Field(1 << 20, ge=1024, description="Largest message of a consumer.")
+    max_messages_per_second: float = Field(
+        50, gt=0, description="Messages a consumer may send, with bursts of four seconds' worth."
+    )
+    outbox_bytes: int = Field(8 << 20, ge=65536, description="Bytes that may wait for a consumer.")
+    outbox_age_seconds: Seconds = Field(30, description="How long the oldest of them may wait.")
+    consumer_handshake_seconds: Seconds = Field(10, description="Longest wait for a handshake.")
+    consumer_authentication_seconds: Seconds = Field(10, description="Longest wait for auth.")
+    consumer_acknowledgement_seconds: Seconds = Field(
+        2.5,
+        description="Longest wait for upstream before a consumer is answered all the same; "
+        "the Go SDK gives up after 3.",
+    )
+    consumer_ping_seconds: float = Field(
+        20, ge=0, description="How often consumers are pinged; 0 never."
+    )
+    consumer_pong_seconds: Seconds = Field(
+        40, description="How long a consumer may be unheard after a ping."
+    )
+
+    # Operations
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least important log line shown."
+    )
+    log_format: Literal["console", "json"] = Field("console", description="Form of log lines.")
+    drain_seconds: float = Field(5, ge=0, description="Longest wait for consumers at shutdown.")
+
+    @field_validator("feeds", "allowed_hosts", "allowed_origins", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("access_tokens", mode="before")
+    @classmethod
+    def _tokens_from_json(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value
+
+    @field_validator("state_dir", "tls_certificate", "tls_key", "upstream_ca")
+    @classmethod
+    def _home(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser()
+
+    @field_validator("feeds")
+    @classmethod
+    def _known_feeds(cls, value: list[str]) -> list[str]:
+        unknown = [name for name in value if name not in FEEDS]
+        if unknown:
+            raise ValueError(
+                f"no feed is called {', '.join(unknown)}; there are {', '.join(FEEDS)}"
+            )
+        return value
+
+    @field_validator("log_level", "environment", "feed", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if (self.key is None) != (self.secret is None):
+            raise ValueError("key and secret belong together: set both or neither")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together: set both or neither")
+        if self.tls_certificate is not None and self.tls_self_signed:
+            raise ValueError("tls_certificate and tls_self_signed contradict each other: keep one")
+        if self.backoff_initial_seconds > self.backoff_max_seconds:
+            raise ValueError("backoff_initial_seconds is larger than backoff_max_seconds")
+        if self.silence_shortest_seconds > self.silence_longest_seconds:
+            raise ValueError("silence_shortest_seconds is larger than silence_longest_seconds")
+        if not self.upstream_url.startswith(("ws://", "wss://")):
+            raise ValueError("upstream_url must start with wss:// (or ws:// for a simulator)")
+        return self
+
+    @property
+    def tls(self) -> bool:
+        """Whether the TLS port is served."""
+        return self.tls_self_signed or self.tls_certificate is not None
+
+
+assert set(STOCK_FEEDS) == set(StockFeed.__args__)  # type: ignore[attr-defined]

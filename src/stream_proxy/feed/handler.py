@@ -1,0 +1,254 @@
+"""HOT PATH (`FeedHandler.receive`). One feed: what comes in, who gets it, what is asked for.
+
+The source hands over whole frames, the outlets bring consumers. In between everything is
+synchronous: a frame is split, routed, remembered, and, at the end of a socket read, flushed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from stream_proxy.feed.consumer import Consumer, Pending, Settle
+from stream_proxy.feed.upstream_status import UpstreamStatus
+from stream_proxy.hub.demand import Demand, Topic
+from stream_proxy.hub.hub import Hub
+from stream_proxy.model.feeds import Feed
+from stream_proxy.model.topics import WILDCARD, SubscriptionSet
+from stream_proxy.runtime.clock import Clock
+from stream_proxy.state.gaps import GapLog
+from stream_proxy.state.last_values import LastValues
+from stream_proxy.state.order_books import OrderBooks
+from stream_proxy.wire.alpaca.codec import Codec, FrameDamaged, NewsHead
+from stream_proxy.wire.alpaca.codes import INVALID_SYNTAX, ErrorCode
+from stream_proxy.wire.alpaca.salvage import salvage
+
+CONTROL_TYPES = frozenset({"success", "error", "subscription"})
+
+_BATCH_MESSAGES = 4000
+"""At most this many messages before a flush in the middle of a long socket read."""
+
+
+class FeedHandler:
+    """The middle of one feed.
+
+    Args:
+        feed: the endpoint.
+        codec: upstream's codec, in which items are carried.
+        on_demand: called when what should be asked of upstream may have changed.
+        on_bad_message: called with the reason for each message that could not be read.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        codec: Codec,
+        clock: Clock,
+        *,
+        widen_above: int = 0,
+        linger_seconds: float = 5.0,
+        subscribe_chunk: int = 500,
+        on_bad_message: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self.feed = feed
+        self.codec = codec
+        self.hub = Hub(feed.types)
+        self.last_values = LastValues()
+        self.order_books = OrderBooks(codec)
+        self.gaps = GapLog()
+        self.upstream = UpstreamStatus()
+        self.demand: Demand[ErrorCode] = Demand(
+            feed.wildcard_channels,
+            missing=INVALID_SYNTAX,
+            on_revoked=self._revoked,
+            widen_above=widen_above,
+            linger_ns=int(linger_seconds * 1e9),
+            chunk=subscribe_chunk,
+        )
+        self.consumers: dict[Consumer, None] = {}
+        self.on_demand: Callable[[], None] = lambda: None
+        self.frames = 0
+        self.bytes = 0
+        self.bad_messages = 0
+        self.unknown_messages = 0
+        self._clock = clock
+        self._on_bad_message = on_bad_message
+        self._splitter = codec.news if feed.kind == "news" else codec.ticks
+        self._is_news = feed.kind == "news"
+        self._has_books = "orderbooks" in feed.channels
+        self._unflushed = 0
+
+    # Messages
+
+    def receive(self, payload: bytes, last: bool) -> list[dict[str, Any]] | None:
+        """Route one frame from upstream; give back the control messages in it.
+
+        ``last`` says that the socket read is at its end: everything is written then.
+        """
+        self.frames += 1
+        self.bytes += len(payload)
+        heads: Sequence[Any]
+        items: Sequence[Any]
+        try:
+            heads, items = self._splitter.split(payload)
+        except FrameDamaged:
+            heads, items = self._salvage(payload)
+        if self._is_news:
+            strays = self._publish_news(heads, items)
+        else:
+            strays = self.hub.publish(heads, items)
+            self.last_values.remember(heads, items, len(payload))
+            if self._has_books:
+                for head, item in zip(heads, items, strict=True):
+                    if head.T == "o":
+                        self.order_books.remember(head.S, item)
+        controls = self._unknown(heads, items, strays) if strays else None
+        self._unflushed += len(items)
+        if last or self._unflushed >= _BATCH_MESSAGES:
+            self.flush()
+        return controls
+
+    def flush(self) -> None:
+        self._unflushed = 0
+        self.hub.flush()
+
+    def _publish_news(self, heads: Any, items: Any) -> list[int]:
+        strays = []
+        for index, (head, item) in enumerate(zip(heads, items, strict=True)):
+            if head.T == "n":
+                self.hub.publish_news(cast("NewsHead", head).symbols, item)
+            else:
+                strays.append(index)
+        return strays
+
+    def _unknown(self, heads: Any, items: Any, strays: list[int]) -> list[dict[str, Any]] | None:
+        controls = []
+        for index in strays:
+            if heads[index].T in CONTROL_TYPES:
+                try:
+                    controls.append(self.codec.decode(bytes(items[index])))
+                except FrameDamaged as damage:
+                    self._lose(str(damage))
+            else:
+                self.unknown_messages += 1
+                self.hub.publish_unknown(heads[index].S, items[index])
+        return controls or None
+
+    def _salvage(self, payload: bytes) -> tuple[Any, Any]:
+        heads, items, losses = salvage(self.codec, self._splitter, payload)
+        for loss in losses:
+            self._lose(loss)
+        return heads, items
+
+    def _lose(self, reason: str) -> None:
+        self.bad_messages += 1
+        self._on_bad_message(reason)
+
+    # Consumers
+
+    def join(self, consumer: Consumer) -> None:
+        """Welcome a consumer, which has no topics yet."""
+        consumer.gaps_before = self.gaps.count
+        self.consumers[consumer] = None
+        self.on_demand()
+
+    def leave(self, consumer: Consumer) -> None:
+        """Forget a consumer and its interest; nobody else notices."""
+        if self.consumers.pop(consumer, consumer) is consumer:
+            return
+        self.hub.remove(consumer.outbox)
+        interest = consumer.topics
+        if consumer.pending is not None:
+            if consumer.pending.request is not None:
+                self.demand.abandon(consumer.pending.request)
+            interest = interest | consumer.pending.topics
+            consumer.pending = None
+        self.demand.release(interest, self._clock.monotonic_ns())
+        self.on_demand()
+
+    def subscribe(self, consumer: Consumer, topics: SubscriptionSet, settle: Settle) -> None:
+        """Add topics; ``settle`` hears None when upstream confirmed them, else the refusal.
+
+        ``settle(None)`` is called after ``consumer.topics`` has grown and before the first of its
+        messages. One request at a time per consumer.
+        """
+        added = topics - consumer.topics
+        pending = consumer.pending = Pending(added, settle)
+        request = self.demand.acquire(
+            added, lambda refusal: self._settle(consumer, pending, refusal)
+        )
+        if consumer.pending is pending:
+            pending.request = request
+        self.on_demand()
+
+    def accept_unconfirmed(self, consumer: Consumer) -> None:
+        """Stop waiting: the interest stands, upstream is asked as soon as it can be."""
+        pending = consumer.pending
+        if pending is not None and pending.request is not None:
+            self.demand.abandon(pending.request)
+            self._settle(consumer, pending, None)
+
+    def _settle(self, consumer: Consumer, pending: Pending, refusal: ErrorCode | None) -> None:
+        if consumer.pending is not pending:
+            return
+        consumer.pending = None
+        if refusal is None:
+            consumer.topics = consumer.topics | pending.topics
+        pending.settle(refusal)
+        if refusal is None and consumer in self.consumers:
+            self.hub.set_topics(consumer.outbox, consumer.shape, consumer.topics)
+
+    def unsubscribe(self, consumer: Consumer, topics: SubscriptionSet) -> None:
+        """Take topics away; those the consumer doesn't hold are ignored."""
+        removed = consumer.topics & topics
+        if removed:
+            consumer.topics = consumer.topics - removed
+            self.hub.set_topics(consumer.outbox, consumer.shape, consumer.topics)
+            self.demand.release(removed, self._clock.monotonic_ns())
+            self.on_demand()
+
+    def _revoked(self, topic: Topic, refusal: ErrorCode) -> None:
+        lost = SubscriptionSet.of([topic])
+        for consumer in list(self.consumers):
+            if topic in consumer.topics:
+                self.unsubscribe(consumer, lost)
+                consumer.on_revoked(lost, refusal)
+
+    def snapshot(self, topics: SubscriptionSet) -> list[Any]:
+        """The last known trades and quotes of these topics, in upstream's codec."""
+        items = []
+        for channel, symbol in topics:
+            symbols = self.last_values.symbols(channel) if symbol == WILDCARD else [symbol]
+            items += [self.last_values.get(channel, name) for name in symbols]
+        return [item for item in items if item is not None]
+
+    def book_snapshot(self, topics: SubscriptionSet) -> list[bytes]:
+        """The whole order books of these topics, as far as they are known."""
+        symbols = topics.symbols("orderbooks")
+        names = self.order_books.symbols() if WILDCARD in symbols else symbols
+        books = [self.order_books.snapshot(name) for name in names]
+        return [book for book in books if book is not None]
+
+    # Upstream's comings and goings, told by the source
+
+    def upstream_ready(self) -> None:
+        """A fresh connection holds nothing yet."""
+        self.demand.connected()
+
+    def upstream_lost(self, why: str) -> None:
+        """The connection is gone; what was subscribed may be missed from the last message on."""
+        self.flush()
+        self.demand.disconnected()
+        self.order_books.forget()
+        topics = len(self.demand.wanted())
+        if topics:
+            self.gaps.begin(self.upstream.last_message_ns or self._clock.now_ns(), why, topics)
+
+    def upstream_complete(self) -> None:
+        """Everything wanted is confirmed again."""
+        if self.gaps.current is not None:
+            self.gaps.end(self._clock.now_ns())
+
+    def upstream_refused(self, error: ErrorCode) -> None:
+        """Upstream won't serve this feed at all."""
+        self.demand.refuse_waiting(error)

@@ -1,0 +1,42 @@
+"""What can be said of a feed's upstream: its state, since when, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from stream_proxy.wire.alpaca.codes import ErrorCode
+
+
+class UpstreamState(Enum):
+    """Where a feed's one connection stands."""
+
+    IDLE = "idle"
+    """Not wanted: nobody asked for this feed yet."""
+    CONNECTING = "connecting"
+    AUTHENTICATING = "authenticating"
+    CONNECTED = "connected"
+    RECONNECTING = "reconnecting"
+    """Waiting before the next attempt."""
+    SLOT_TAKEN = "slot_taken"
+    """Alpaca says that another connection holds the one slot: waiting it out."""
+    REFUSED = "refused"
+    """Alpaca refuses for good: the configuration has to change."""
+    STOPPED = "stopped"
+
+
+@dataclass(slots=True)
+class UpstreamStatus:
+    """Kept by the source, read by everybody. Times are wall-clock nanoseconds."""
+
+    state: UpstreamState = UpstreamState.IDLE
+    since_ns: int = 0
+    why: str = ""
+    error: ErrorCode | None = None
+    attempts: int = 0
+    connections: int = 0
+    open_connections: int = 0
+    peak_open_connections: int = 0
+    interruptions: int = 0
+    last_message_ns: int = 0
+    surprises: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""The middle: synchronous fan-out from topics to consumers. No I/O, no clock, no codec."""

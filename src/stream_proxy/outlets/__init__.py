@@ -1,0 +1,1 @@
+"""Out of the hub: what serves or feeds consumers of one kind."""

@@ -1,0 +1,49 @@
+"""HOT PATH. How a batch becomes WebSocket frames, per upstream and downstream codec.
+
+A shape belongs to many consumers: a batch is joined and framed once for all that share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from stream_proxy.wire.alpaca.codec import JSON, MSGPACK, Codec, Item
+from stream_proxy.wire.alpaca.transcode import NotTranscodable, to_json, to_msgpack
+from stream_proxy.wire.websocket import frame
+
+MAX_FRAME_BYTES = 512 * 1024
+"""The official Python SDKs close the connection at 1 MiB."""
+
+
+class WebSocketShape:
+    """Frames for consumers of ``codec``, from items in ``upstream``'s."""
+
+    def __init__(self, upstream: Codec, codec: Codec) -> None:
+        self.codec = codec
+        self.transcode: Callable[[Item], bytes | None] | None = None
+        if upstream is not codec:
+            translate = to_json if codec is JSON else to_msgpack
+
+            def transcode(item: Item) -> bytes | None:
+                try:
+                    return translate(item)
+                except NotTranscodable:
+                    return None
+
+            self.transcode = transcode
+
+    def frames(self, items: Sequence[Item]) -> list[bytes]:
+        """One frame, or several where one would grow too large."""
+        payload = self.codec.join(items)
+        if len(payload) <= MAX_FRAME_BYTES or len(items) == 1:
+            return [frame(payload, self.codec.binary)]
+        half = len(items) // 2
+        return self.frames(items[:half]) + self.frames(items[half:])
+
+
+@cache
+def shape_for(upstream_name: str, codec_name: str) -> WebSocketShape:
+    """The one shape of this pair: consumers share frames only through the same object."""
+    codecs = {codec.name: codec for codec in (JSON, MSGPACK)}
+    return WebSocketShape(codecs[upstream_name], codecs[codec_name])

@@ -1,0 +1,1 @@
+"""What any asyncio network program needs, knowing nothing of markets."""

@@ -1,0 +1,119 @@
+"""The simulator's control API: HTTP on loopback, for tests and for curious people.
+
+``curl localhost:8766/ledger`` shows what was sent to whom;
+``curl -X POST localhost:8766/faults -d '{"kind": "drop"}' -H 'content-type: application/json'``
+ends every connection without a close frame. ``/docs`` lists everything.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Depends, FastAPI, HTTPException, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from stream_proxy.simulator.faults import ARMED, EXPLANATIONS, NOW, Fault
+from stream_proxy.simulator.server import Simulator
+from stream_proxy.wire.alpaca.codes import ERROR_CODES
+
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+class FaultOrder(BaseModel):
+    """What to break."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str = Field(description="; ".join(f"{k}: {v}" for k, v in EXPLANATIONS.items()))
+    feed: str | None = Field(None, description="Only on this feed; all feeds if absent.")
+    code: int = Field(0, description="Error, close or HTTP code, as the kind has it.")
+    seconds: float = Field(0, ge=0, le=3600, description="Duration or delay.")
+    payload_hex: str = Field("", description="Bytes for `garbage`.")
+    times: int = Field(1, ge=1, description="How often an armed fault strikes.")
+    hold_slot: bool = Field(False, description="Count the ended connection as half dead.")
+
+
+class RateOrder(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    rate: float = Field(ge=0, description="Messages per second; 0 as fast as readers take them.")
+    feed: str | None = None
+
+
+class FrameOrder(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    feed: str
+    payload_hex: str = Field(description="The payload of one WebSocket message, as it is.")
+
+
+def own_host_only(request: Request) -> None:
+    """Refuse names that only a rebinding page would use."""
+    name = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
+    if name.lower() not in _LOOPBACK_NAMES:
+        raise HTTPException(421, "connect to localhost or 127.0.0.1")
+    if request.headers.get("origin"):
+        raise HTTPException(403, "web pages may not control the simulator")
+
+
+def control_api(simulator: Simulator) -> FastAPI:
+    """The application to serve."""
+    api = FastAPI(
+        title="Alpaca simulator", dependencies=[Depends(own_host_only)], openapi_url="/openapi.json"
+    )
+
+    @api.get("/ledger")
+    async def ledger() -> dict[str, Any]:
+        """What was sent to whom, who was connected when, and what lies in wait."""
+        return simulator.state()
+
+    @api.get("/ledger/{number}/items")
+    async def items(number: int) -> list[str]:
+        """The last items sent on one connection, as hex; `--record` says how many are kept."""
+        for record in simulator.ledger.connections:
+            if record.number == number:
+                return [item.hex() for item in record.items]
+        raise HTTPException(404, f"no connection has the number {number}")
+
+    @api.post("/faults")
+    async def commit(order: FaultOrder) -> dict[str, int]:
+        """Commit a fault now, or arm it; the answer says how many connections it hit."""
+        if order.kind not in NOW and order.kind not in ARMED:
+            known = ", ".join((*NOW, *ARMED))
+            raise HTTPException(422, f"no fault is called {order.kind!r}; there are {known}")
+        if order.kind in ("error", "refuse_auth") and order.code not in ERROR_CODES:
+            raise HTTPException(422, f"code is one of {', '.join(map(str, ERROR_CODES))}")
+        return {"hit": simulator.commit(Fault(**order.model_dump()))}
+
+    @api.delete("/faults")
+    async def clear() -> None:
+        """Disarm everything."""
+        simulator.faults.clear()
+
+    @api.post("/rate")
+    async def rate(order: RateOrder) -> None:
+        """Change the pace of one market or of all that are open."""
+        for name, endpoint in simulator.endpoints.items():
+            if order.feed in (None, name):
+                endpoint.rate = order.rate
+                endpoint.wake()
+
+    @api.post("/start")
+    async def start() -> None:
+        """Let time run in the markets."""
+        simulator.run_markets(True)
+
+    @api.post("/hold")
+    async def hold() -> None:
+        """Let time stand still."""
+        simulator.run_markets(False)
+
+    @api.post("/frames")
+    async def frames(order: FrameOrder) -> None:
+        """Send one message, byte by byte, to everybody on a feed."""
+        endpoint = simulator.endpoints.get(order.feed)
+        if endpoint is None:
+            raise HTTPException(404, f"nobody is connected to {order.feed}")
+        endpoint.send_raw(bytes.fromhex(order.payload_hex))
+
+    return api

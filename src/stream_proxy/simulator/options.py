@@ -1,0 +1,42 @@
+"""What a simulated Alpaca is like: one record, set once at start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorOptions:
+    """Rules and markets of one simulator.
+
+    ``rate`` is messages per second and endpoint; 0 means as fast as the readers take them, and
+    makes the markets wait for slow readers instead of cutting them off.
+    ``accounts`` are accepted key pairs; empty accepts any. ``denied_feeds`` answer 409.
+    ``slot_seconds`` is how long an unclean end keeps the connection slot.
+    ``replay`` is a file of recorded ticks, served on the stock feeds, or on the options or crypto
+    feeds according to ``replay_kind``; ``replay_speed`` 1 is real time, 0 as fast as possible.
+    ``hold`` keeps the markets still until the control API starts them.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    control_port: int = 8766
+    seed: int = 1
+    rate: float = 100.0
+    symbols: int = 50
+    accounts: dict[str, str] = field(default_factory=dict)
+    denied_feeds: frozenset[str] = frozenset()
+    symbol_limit: int = 0
+    connections_per_key: int = 1
+    slot_seconds: float = 90.0
+    authentication_seconds: float = 10.0
+    slow_client_bytes: int = 64 << 20
+    array_messages: int = 20
+    replay: Path | None = None
+    replay_kind: str = "stocks"
+    replay_speed: float = 0.0
+    hold: bool = False
+    recorded_items: int = 0
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None

@@ -1,0 +1,165 @@
+"""The simulator's process: listens, knows its endpoints, judges credentials, commits faults."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+from zlib import crc32
+
+from stream_proxy.model.feeds import Feed, feed_paths
+from stream_proxy.runtime.certificates import server_context
+from stream_proxy.runtime.clock import Clock, SystemClock
+from stream_proxy.runtime.websocket_server import WebSocketConnection
+from stream_proxy.simulator.endpoint import Endpoint
+from stream_proxy.simulator.faults import NOW, ArmedFaults, Fault
+from stream_proxy.simulator.ledger import Ledger
+from stream_proxy.simulator.market.base import Market
+from stream_proxy.simulator.market.crypto import CryptoMarket
+from stream_proxy.simulator.market.news import NewsMarket
+from stream_proxy.simulator.market.options import OptionMarket
+from stream_proxy.simulator.market.replay import ReplayMarket
+from stream_proxy.simulator.market.stocks import StockMarket
+from stream_proxy.simulator.market.test_stream import FakepacaMarket
+from stream_proxy.simulator.market.tickers import tickers
+from stream_proxy.simulator.options import SimulatorOptions
+from stream_proxy.simulator.session import SimulatorConnection
+from stream_proxy.simulator.slots import Slots
+from stream_proxy.wire.alpaca.codes import AUTH_FAILED, INSUFFICIENT_SUBSCRIPTION, ErrorCode
+from stream_proxy.wire.alpaca.requests import Credentials
+
+
+class Simulator:
+    """A pretend Alpaca."""
+
+    def __init__(self, options: SimulatorOptions, clock: Clock | None = None) -> None:
+        self.options = options
+        self.clock = clock or SystemClock()
+        self.paths = feed_paths("iex")
+        self.ledger = Ledger(options.recorded_items)
+        self.faults = ArmedFaults()
+        self.endpoints: dict[str, Endpoint] = {}
+        self.connections: dict[WebSocketConnection, None] = {}
+        self._server: asyncio.Server | None = None
+        self._running = not options.hold
+        self.slots = Slots(
+            options.connections_per_key, options.slot_seconds, asyncio.get_running_loop().time
+        )
+
+    async def start(self) -> int:
+        """Listen; give the port.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        options = self.options
+        tls: ssl.SSLContext | None = None
+        if options.tls_certificate is not None and options.tls_key is not None:
+            tls = server_context(options.tls_certificate, options.tls_key)
+        self._server = await asyncio.get_running_loop().create_server(
+            self._accept, options.host, options.port, ssl=tls, backlog=1024
+        )
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for endpoint in self.endpoints.values():
+            endpoint.stop()
+        for connection in list(self.connections):
+            connection.close(1001, "the simulator is going down")
+        deadline = asyncio.get_running_loop().time() + 1
+        while self.connections and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
+        for connection in list(self.connections):
+            connection.abort()
+
+    def _accept(self) -> SimulatorConnection:
+        connection = SimulatorConnection(self)
+        self.connections[connection] = None
+        return connection
+
+    def forget(self, connection: WebSocketConnection) -> None:
+        self.connections.pop(connection, None)
+
+    def judge(self, feed: Feed, credentials: Credentials) -> ErrorCode | None:
+        """What speaks against these credentials on this feed."""
+        accounts = self.options.accounts
+        if accounts and accounts.get(credentials.key) != credentials.secret:
+            return AUTH_FAILED
+        if feed.name in self.options.denied_feeds:
+            return INSUFFICIENT_SUBSCRIPTION
+        return None
+
+    def endpoint(self, feed: Feed) -> Endpoint:
+        """The endpoint of a feed, opened on first use."""
+        if feed.name not in self.endpoints:
+            market, speed = self._market(feed)
+            self.endpoints[feed.name] = Endpoint(
+                feed, market, self.options, self.clock, replay_speed=speed, running=self._running
+            )
+        return self.endpoints[feed.name]
+
+    def _market(self, feed: Feed) -> tuple[Market, float | None]:
+        options = self.options
+        if options.replay is not None and feed.kind == options.replay_kind:
+            return ReplayMarket(options.replay), options.replay_speed
+        now_ns = self.clock.now_ns()
+        # Feeds differ, runs with the same seed don't.
+        seed = options.seed * 1000 + crc32(feed.name.encode()) % 1000
+        if feed.name == "test":
+            return FakepacaMarket(seed, now_ns), None
+        match feed.kind:
+            case "options":
+                underlyings = min(options.symbols, 20)
+                return OptionMarket(seed, underlyings, now_ns), None
+            case "crypto":
+                return CryptoMarket(seed, now_ns), None
+            case "news":
+                return NewsMarket(seed, tickers(options.symbols), now_ns, 5.0), None
+            case _:
+                return StockMarket(seed, options.symbols, now_ns, always_open=True), None
+
+    # Control
+
+    def commit(self, fault: Fault) -> int:
+        """Arm a fault, or commit it on the open connections; give how many it hit."""
+        if fault.kind not in NOW:
+            self.faults.arm(fault)
+            return 0
+        hit = [
+            connection
+            for connection in list(self.connections)
+            if isinstance(connection, SimulatorConnection)
+            and connection.record is not None
+            and not connection.lost
+            and connection.feed is not None
+            and fault.concerns(connection.feed.name)
+        ]
+        for connection in hit:
+            connection.commit(fault)
+        return len(hit)
+
+    def run_markets(self, running: bool) -> None:
+        """Start or stop time in all markets, those still to be opened included."""
+        self._running = running
+        for endpoint in self.endpoints.values():
+            endpoint.running = running
+            endpoint.wake()
+
+    def state(self) -> dict[str, Any]:
+        """Ledger and endpoints as plain data."""
+        return self.ledger.as_dict() | {
+            "endpoints": {
+                name: {
+                    "rate": endpoint.rate,
+                    "running": endpoint.running,
+                    "generated": endpoint.generated,
+                    "exhausted": endpoint.exhausted,
+                    "symbols": len(endpoint.market.symbols),
+                }
+                for name, endpoint in self.endpoints.items()
+            },
+            "armed_faults": [fault.kind for fault in self.faults.waiting()],
+        }

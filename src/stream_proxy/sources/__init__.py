@@ -1,0 +1,1 @@
+"""Into the hub: where messages come from."""

@@ -1,0 +1,406 @@
+"""The one connection to an Alpaca endpoint: make it, keep it, make it again.
+
+One task per feed runs `AlpacaSource.run`: connect, authenticate, keep what is asked in step with
+what is wanted, watch for silence, and after an end wait as long as its cause demands. Messages do
+not pass through the task: the socket calls `on_message`, which hands them to the feed handler.
+
+At most one socket is open at any instant: the next one is opened only after the last one's close
+handshake has ended or its time-out aborted it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import structlog
+
+from stream_proxy.feed.handler import CONTROL_TYPES, FeedHandler
+from stream_proxy.feed.upstream_status import UpstreamState
+from stream_proxy.model.time import NS_PER_SECOND
+from stream_proxy.runtime.backoff import Backoff
+from stream_proxy.runtime.clock import Clock
+from stream_proxy.sources.connector import Connect, ConnectFailed, Connection
+from stream_proxy.sources.market_hours import MarketHours
+from stream_proxy.sources.silence import Silence
+from stream_proxy.wire.alpaca.codec import FrameDamaged
+from stream_proxy.wire.alpaca.codes import CONNECTION_LIMIT, ErrorCode, Verdict
+from stream_proxy.wire.alpaca.requests import Credentials
+from stream_proxy.wire.alpaca.upstream import (
+    Acknowledged,
+    Event,
+    Failed,
+    Ready,
+    Refused,
+    State,
+    Surprise,
+    UpstreamSession,
+)
+
+_WATCH_SECONDS = 0.25
+"""How often time-outs are looked at. Nothing per message waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTimings:
+    """All the waits of a source, in seconds."""
+
+    connect_seconds: float = 10.0
+    handshake_seconds: float = 10.0
+    ping_seconds: float = 10.0
+    pong_seconds: float = 10.0
+    acknowledgement_seconds: float = 10.0
+    close_seconds: float = 5.0
+    backoff_initial_seconds: float = 0.5
+    backoff_max_seconds: float = 30.0
+    slot_seconds: float = 90.0
+    silence_shortest_seconds: float = 30.0
+    silence_longest_seconds: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a connection ended and what that means."""
+
+    why: str
+    verdict: Verdict = Verdict.RETRY
+    error: ErrorCode | None = None
+    wait_seconds: float | None = None
+
+
+class AlpacaSource:
+    """Holds the one upstream connection of a feed.
+
+    Args:
+        handler: the feed's middle; gets every message, says what is wanted.
+        url: the whole endpoint address.
+        connect: opens a socket.
+    """
+
+    def __init__(
+        self,
+        handler: FeedHandler,
+        url: str,
+        credentials: Credentials,
+        *,
+        connect: Connect,
+        clock: Clock,
+        random: Random,
+        hours: MarketHours,
+        timings: SourceTimings,
+    ) -> None:
+        self._handler = handler
+        self._url = url
+        self._credentials = credentials
+        self._connect = connect
+        self._clock = clock
+        self._random = random
+        self._hours = hours
+        self._timings = timings
+        self._log = structlog.get_logger("stream_proxy.upstream").bind(feed=handler.feed.name)
+        self._backoff = Backoff(
+            timings.backoff_initial_seconds, timings.backoff_max_seconds, random
+        )
+        self._silence = Silence(timings.silence_shortest_seconds, timings.silence_longest_seconds)
+        self._session: UpstreamSession | None = None
+        self._connection: Connection | None = None
+        self._ending: Ending | None = None
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._ready = False
+        self._seen_messages = 0
+        self._pinged_ns = 0
+        self._pong_due_ns = 0
+        self._asked_ns = 0
+        self._slot_refusals = 0
+        self._logged_surprises: set[str] = set()
+        self.on_status: Callable[[], None] = lambda: None
+        handler.on_demand = self._pump
+
+    # The task
+
+    async def run(self) -> None:
+        """Keep the feed connected until `stop`, or until Alpaca refuses for good."""
+        while not self._stopping:
+            ending = await self._live_and_die()
+            if self._stopping:
+                break
+            self._handler.upstream.interruptions += 1
+            if ending.verdict is Verdict.GIVE_UP:
+                self._give_up(ending)
+                return
+            await self._wait_after(ending)
+        self._set_state(UpstreamState.STOPPED, "stopped")
+
+    async def stop(self) -> None:
+        """Close with a close frame and wait for its answer, so that the slot is free at once."""
+        self._stopping = True
+        self._end(Ending("stopped by us"))
+        self._wake.set()
+
+    async def _live_and_die(self) -> Ending:
+        """One connection from connect to close."""
+        status = self._handler.upstream
+        status.attempts += 1
+        self._ending = None
+        self._ready = False
+        self._wake.clear()
+        self._session = UpstreamSession(self._handler.feed, self._handler.codec, self._credentials)
+        self._set_state(UpstreamState.CONNECTING, "connecting")
+        codec = self._handler.codec
+        headers = {"Content-Type": f"application/{codec.name}", "User-Agent": "alpaca-stream-proxy"}
+        try:
+            connection = await self._connect(
+                self._url, headers, self, self._timings.connect_seconds
+            )
+        except ConnectFailed as failure:
+            return self._refused_upgrade(failure)
+        self._connection = connection
+        status.connections += 1
+        status.open_connections += 1
+        status.peak_open_connections = max(status.peak_open_connections, status.open_connections)
+        self._set_state(UpstreamState.AUTHENTICATING, "connected, waiting for the greeting")
+        self._pong_due_ns = 0
+        self._pinged_ns = opened_ns = self._clock.monotonic_ns()
+        self._send()  # the greeting may have come before the connection was known
+        try:
+            while self._ending is None:
+                await self._nap(_WATCH_SECONDS)
+                self._watch(opened_ns)
+        finally:
+            self._ready = False
+            self._connection = None
+            try:
+                await connection.close(1000, self._timings.close_seconds)
+            finally:
+                status.open_connections -= 1
+        ending = self._ending
+        self._handler.upstream_lost(ending.why)
+        return ending
+
+    async def _nap(self, seconds: float) -> None:
+        self._wake.clear()
+        if self._ending is None and not (self._stopping and self._connection is None):
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _wait_after(self, ending: Ending) -> None:
+        seconds = ending.wait_seconds
+        if seconds is None:
+            seconds = self._backoff.next_delay_seconds()
+        if ending.verdict is Verdict.WAIT_FOR_SLOT:
+            self._set_state(UpstreamState.SLOT_TAKEN, ending.why, ending.error)
+        else:
+            self._set_state(UpstreamState.RECONNECTING, ending.why, ending.error)
+        self._log.warning(
+            "upstream.interrupted", why=ending.why, next_attempt_seconds=round(seconds, 2)
+        )
+        self._ending = None
+        until_ns = self._clock.monotonic_ns() + int(seconds * NS_PER_SECOND)
+        while not self._stopping and (left := until_ns - self._clock.monotonic_ns()) > 0:
+            await self._nap(left / NS_PER_SECOND)
+
+    def _give_up(self, ending: Ending) -> None:
+        error = ending.error
+        self._set_state(UpstreamState.REFUSED, ending.why, error)
+        cure = error.cure if error is not None else "Check the address and the keys."
+        self._log.error("upstream.refused", why=ending.why, cure=cure)
+        if error is not None:
+            self._handler.upstream_refused(error)
+
+    # What the socket brings
+
+    def on_message(self, payload: bytes, last: bool) -> None:
+        """HOT PATH. A frame: data goes to the handler, control messages to the session."""
+        if self._ready:
+            controls = self._handler.receive(payload, last)
+            if controls is not None:
+                for message in controls:
+                    self._control(message)
+            return
+        self._handshake(payload)
+
+    def on_pong(self) -> None:
+        self._pong_due_ns = 0
+
+    def on_lost(self, why: str) -> None:
+        self._end(Ending(why))
+
+    def _handshake(self, payload: bytes) -> None:
+        try:
+            messages = self._handler.codec.decode(payload)
+        except FrameDamaged:
+            self._surprised("an unreadable message during the handshake")
+            return
+        for message in messages if isinstance(messages, list) else [messages]:
+            if isinstance(message, dict) and message.get("T") in CONTROL_TYPES:
+                self._control(message)
+
+    def _control(self, message: dict[str, Any]) -> None:
+        session = self._session
+        if session is None or self._ending is not None:
+            return
+        self._act(session.receive(message))
+        self._send()
+
+    def _act(self, event: Event | None) -> None:
+        match event:
+            case Ready():
+                self._ready = True
+                self._slot_refusals = 0
+                self._seen_messages = self._handler.hub.messages
+                self._silence.subscribed(self._clock.monotonic_ns())
+                self._handler.upstream_ready()
+                self._set_state(UpstreamState.CONNECTED, "authenticated")
+                self._pump()
+            case Acknowledged(topics):
+                self._silence.subscribed(self._clock.monotonic_ns())
+                self._handler.demand.acknowledged(topics)
+                self._pump()
+            case Refused(error):
+                self._log.warning("upstream.request_refused", code=error.code, text=error.text)
+                self._handler.demand.refused(error)
+                self._pump()
+            case Failed(error):
+                self._end(self._failure(error))
+            case Surprise(text):
+                self._surprised(text)
+
+    def _failure(self, error: ErrorCode) -> Ending:
+        why = f"{error.code} {error.text}: {error.cure}"
+        if error.verdict is not Verdict.WAIT_FOR_SLOT:
+            return Ending(why, error.verdict, error)
+        return Ending(why, error.verdict, error, self._slot_wait_seconds())
+
+    def _slot_wait_seconds(self) -> float:
+        """Ask early once, since the holder may just have left; then wait the window out.
+
+        Past the window somebody else holds the slot: ask rarely, never fight.
+        """
+        self._slot_refusals += 1
+        share = (1 / 18, 1 / 6, 1 / 3, 1 / 2)[min(self._slot_refusals, 4) - 1]
+        return self._timings.slot_seconds * share * self._random.uniform(1.0, 1.1)
+
+    def _refused_upgrade(self, failure: ConnectFailed) -> Ending:
+        why = f"can't connect: {failure.reason}"
+        match failure.status:
+            case 429:
+                wait = failure.retry_after_seconds or self._slot_wait_seconds()
+                return Ending(f"{why}. {CONNECTION_LIMIT.cure}", Verdict.WAIT_FOR_SLOT, None, wait)
+            case 401 | 403 | 404:
+                # Seen on retired hosts and during incidents: not worth dying for, nor a hurry.
+                return Ending(why, wait_seconds=self._timings.backoff_max_seconds)
+            case _:
+                return Ending(why)
+
+    # Keeping upstream in step
+
+    def _pump(self) -> None:
+        """Send the next subscribe or unsubscribe, if one is due and none is in flight."""
+        session = self._session
+        if not self._ready or session is None or session.asked is not None:
+            return
+        demand = self._handler.demand
+        step = demand.next_step(self._clock.monotonic_ns())
+        if step is None:
+            self._handler.upstream_complete()
+            return
+        session.ask(step.add, step.topics)
+        self._asked_ns = self._clock.monotonic_ns()
+        self._send()
+
+    def _send(self) -> None:
+        session, connection = self._session, self._connection
+        if session is not None and connection is not None:
+            for payload in session.frames_to_send():
+                connection.send(payload, self._handler.codec.binary)
+
+    def _watch(self, opened_ns: int) -> None:
+        """Look at every time-out."""
+        if self._ending is not None or self._connection is None or self._session is None:
+            return
+        now_ns = self._clock.monotonic_ns()
+        timings = self._timings
+        if self._session.state is not State.READY:
+            if now_ns - opened_ns > timings.handshake_seconds * NS_PER_SECOND:
+                self._end(
+                    Ending(f"no {self._session.state.value} within {timings.handshake_seconds:g} s")
+                )
+            return
+        if self._session.asked is not None:
+            if now_ns - self._asked_ns > timings.acknowledgement_seconds * NS_PER_SECOND:
+                self._end(
+                    Ending(
+                        "no acknowledgement of a subscription within "
+                        f"{timings.acknowledgement_seconds:g} s"
+                    )
+                )
+                return
+        else:
+            self._pump()
+        self._listen(now_ns)
+        self._keep_alive(now_ns)
+
+    def _keep_alive(self, now_ns: int) -> None:
+        connection = self._connection
+        if connection is None or self._ending is not None:
+            return
+        if self._pong_due_ns and now_ns > self._pong_due_ns:
+            self._end(
+                Ending(
+                    f"no pong within {self._timings.pong_seconds:g} s: the connection is half open"
+                )
+            )
+        elif now_ns - self._pinged_ns >= self._timings.ping_seconds * NS_PER_SECOND:
+            self._pinged_ns = now_ns
+            if not self._pong_due_ns:
+                self._pong_due_ns = now_ns + int(self._timings.pong_seconds * NS_PER_SECOND)
+            connection.ping()
+
+    def _listen(self, now_ns: int) -> None:
+        """Notice data, and its absence."""
+        handler = self._handler
+        messages = handler.hub.messages
+        if messages != self._seen_messages:
+            self._seen_messages = messages
+            handler.upstream.last_message_ns = self._clock.now_ns()
+            self._backoff.reset()
+            self._silence.heard(now_ns)
+            return
+        channels = handler.demand.confirmed_channels()
+        if not channels or not self._hours.expects_data(handler.feed, self._clock.now_ns()):
+            self._silence.quiet(now_ns)
+        elif self._silence.is_mute(now_ns, channels):
+            patience = self._silence.patience_ns(channels) / NS_PER_SECOND
+            self._silence.gave_up()
+            self._end(Ending(f"connected but mute for {patience:.0f} s while the market is open"))
+
+    # Bookkeeping
+
+    def _end(self, ending: Ending) -> None:
+        if self._ending is None:
+            self._ending = ending
+            self._ready = False
+        self._wake.set()
+
+    def _surprised(self, text: str) -> None:
+        counts = self._handler.upstream.surprises
+        counts[text] = counts.get(text, 0) + 1
+        if text not in self._logged_surprises and len(self._logged_surprises) < 100:
+            self._logged_surprises.add(text)
+            self._log.warning("upstream.surprise", what=text)
+
+    def _set_state(self, state: UpstreamState, why: str, error: ErrorCode | None = None) -> None:
+        status = self._handler.upstream
+        if state is not status.state:
+            status.since_ns = self._clock.now_ns()
+        status.state, status.why, status.error = state, why, error
+        if state is UpstreamState.CONNECTED:
+            self._log.info("upstream.connected", attempts=status.attempts)
+        self.on_status()

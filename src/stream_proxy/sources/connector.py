@@ -1,0 +1,213 @@
+"""HOT PATH. The upstream socket: picows, with what it leaves to us.
+
+picows parses frames in C and hands them over one by one. Reassembling fragments, refusing masked
+or reserved-bit frames, and keeping credentials away from redirects is done here.
+The source knows only the two protocols below, so a simulation can bring its own socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from picows import (
+    WSCloseCode,
+    WSError,
+    WSFrame,
+    WSHandshakeError,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    ws_connect,
+)
+
+_MAX_FRAME_BYTES = 16 * 1024 * 1024
+
+
+class Receiver(Protocol):
+    """Who gets what the socket brings; called synchronously."""
+
+    def on_message(self, payload: bytes, last: bool) -> None:
+        """A whole message; ``last`` says that the socket read holds no more."""
+
+    def on_pong(self) -> None: ...
+
+    def on_lost(self, why: str) -> None:
+        """The socket is gone. Called once, and not after `Connection.close` returned."""
+
+
+class Connection(Protocol):
+    """An open socket."""
+
+    def send(self, payload: bytes, binary: bool) -> None: ...
+
+    def ping(self) -> None: ...
+
+    async def close(self, code: int, timeout_seconds: float) -> None:
+        """Send a close frame, wait for its answer, and end the socket in any case."""
+
+
+@dataclass
+class ConnectFailed(Exception):
+    """The socket never opened. ``status`` is the HTTP status, or None before any answer."""
+
+    reason: str
+    status: int | None = None
+    retry_after_seconds: float | None = None
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class Connect(Protocol):
+    """Opens a socket, or raises `ConnectFailed`."""
+
+    async def __call__(
+        self, url: str, headers: Mapping[str, str], receiver: Receiver, timeout_seconds: float
+    ) -> Connection: ...
+
+
+# Its debug lines print handshakes; nothing of ours may carry a header into a log.
+_quiet = logging.getLogger("stream_proxy.picows")
+_quiet.setLevel(logging.CRITICAL)
+
+
+class _Listener(WSListener):
+    def __init__(self, receiver: Receiver) -> None:
+        super().__init__()
+        self._receiver = receiver
+        self._fragments: list[bytes] = []
+        self._problem = ""
+        self.silenced = False
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        kind = frame.msg_type
+        if kind == WSMsgType.BINARY or kind == WSMsgType.TEXT:
+            if frame.rsv1 or frame.rsv2 or frame.rsv3:
+                self._violation(transport, "a compressed frame that was not negotiated")
+            elif frame.fin and not self._fragments:
+                if not self.silenced:
+                    self._receiver.on_message(frame.get_payload_as_bytes(), frame.last_in_buffer)
+            else:
+                self._fragment(transport, frame, starts=True)
+        elif kind == WSMsgType.CONTINUATION:
+            self._fragment(transport, frame, starts=False)
+        elif kind == WSMsgType.PONG:
+            self._receiver.on_pong()
+        elif kind == WSMsgType.CLOSE:
+            code = frame.get_close_code()
+            reason = frame.get_close_reason() or ""
+            number = getattr(code, "value", code)
+            self._problem = f"closed by upstream with {number} {reason[:100]}".rstrip()
+            transport.send_close(code)
+            transport.disconnect()
+
+    def _fragment(self, transport: WSTransport, frame: WSFrame, starts: bool) -> None:
+        if starts == bool(self._fragments):
+            self._violation(transport, "fragments out of order")
+            return
+        self._fragments.append(frame.get_payload_as_bytes())
+        if sum(map(len, self._fragments)) > _MAX_FRAME_BYTES:
+            self._violation(transport, "a message larger than 16 MiB")
+        elif frame.fin:
+            payload, self._fragments = b"".join(self._fragments), []
+            if not self.silenced:
+                self._receiver.on_message(payload, frame.last_in_buffer)
+
+    def _violation(self, transport: WSTransport, what: str) -> None:
+        self._problem = f"protocol violation by upstream: {what}"
+        transport.send_close(WSCloseCode.PROTOCOL_ERROR)
+        transport.disconnect(graceful=False)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        if not self.silenced:
+            self.silenced = True
+            self._receiver.on_lost(self._problem or "connection lost without a close frame")
+
+
+class _PicowsConnection:
+    def __init__(self, transport: WSTransport, listener: _Listener) -> None:
+        self._transport = transport
+        self._listener = listener
+
+    def send(self, payload: bytes, binary: bool) -> None:
+        self._transport.send(WSMsgType.BINARY if binary else WSMsgType.TEXT, payload)
+
+    def ping(self) -> None:
+        self._transport.send_ping(b"")
+
+    async def close(self, code: int, timeout_seconds: float) -> None:
+        self._listener.silenced = True
+        if self._transport.is_disconnected:
+            return
+        self._transport.send_close(WSCloseCode(code))
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._transport.wait_disconnected()
+        except TimeoutError:
+            self._transport.disconnect(graceful=False)
+            await self._transport.wait_disconnected()
+        except WSError:
+            pass  # the peer broke the protocol while closing: closed all the same
+
+
+class PicowsConnect:
+    """Opens sockets with picows.
+
+    TLS certificates are always verified. Redirects are not followed: they would carry the key to
+    another host.
+    """
+
+    def __init__(self, ssl_context: ssl.SSLContext | None = None) -> None:
+        self._ssl_context = ssl_context
+
+    async def __call__(
+        self, url: str, headers: Mapping[str, str], receiver: Receiver, timeout_seconds: float
+    ) -> Connection:
+        listener = _Listener(receiver)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                transport, _ = await ws_connect(
+                    lambda: listener,
+                    url,
+                    ssl_context=self._ssl_context,
+                    websocket_handshake_timeout=timeout_seconds,
+                    max_frame_size=_MAX_FRAME_BYTES,
+                    max_redirects=0,
+                    extra_headers=dict(headers),
+                    logger_name=_quiet,
+                    read_buffer_init_size=256 * 1024,
+                )
+        except TimeoutError:
+            listener.silenced = True
+            raise ConnectFailed(f"no answer within {timeout_seconds:g} s") from None
+        except WSHandshakeError as error:
+            listener.silenced = True
+            raise _refusal(error) from None
+        except (OSError, WSError, ValueError) as error:
+            listener.silenced = True
+            raise ConnectFailed(_reason(error)) from None
+        return _PicowsConnection(transport, listener)
+
+
+def _refusal(error: WSHandshakeError) -> ConnectFailed:
+    response = error.response
+    if response is None:
+        return ConnectFailed(f"the WebSocket handshake failed: {error}"[:200])
+    status = int(response.status)
+    retry_after = response.headers.get("Retry-After", "")
+    return ConnectFailed(
+        f"HTTP {status} instead of a WebSocket",
+        status,
+        float(retry_after) if retry_after.isdigit() else None,
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS certificate refused: {error.verify_message}"
+    return f"{type(error).__name__}: {error}"[:200]

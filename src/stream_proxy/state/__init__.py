@@ -1,0 +1,1 @@
+"""What we remember of a feed: last values, order books, gaps."""

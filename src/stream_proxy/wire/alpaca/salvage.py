@@ -1,0 +1,164 @@
+"""Save the good items of a damaged frame.
+
+When a frame as a whole can't be split (cut off, one item with a wrong type, not JSON at all),
+each item is looked at alone, so that only the bad ones are lost. Never on the hot path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from stream_proxy.wire.alpaca.codec import Codec, FrameDamaged, Head, NewsHead, Splitter
+
+_MAX_DEPTH = 64
+
+
+def salvage(
+    codec: Codec, splitter: Splitter[Head] | Splitter[NewsHead], payload: bytes
+) -> tuple[list[Head] | list[NewsHead], list[msgspec.Raw], list[str]]:
+    """Give heads and items of what can be read, and a short reason for each thing lost."""
+    heads: list[Head] = []
+    items: list[msgspec.Raw] = []
+    losses: list[str] = []
+    pieces = _msgpack_pieces(payload) if codec.binary else _json_pieces(payload)
+    while True:
+        try:
+            piece = next(pieces)
+        except StopIteration:
+            break
+        except ValueError as error:
+            losses.append(str(error))
+            break
+        try:
+            head, item = splitter.split(codec.join([piece]))
+        except FrameDamaged as error:
+            losses.append(str(error))
+            continue
+        heads.append(head[0])  # type: ignore[arg-type]
+        items.append(item[0].copy())
+    return heads, items, losses
+
+
+def _json_pieces(payload: bytes) -> Iterator[bytes]:
+    """Cut a JSON array at its top-level commas, minding strings and nesting."""
+    body = payload.strip()
+    if not body.startswith(b"["):
+        raise ValueError("not an array")
+    depth = 0
+    quoted = escaped = False
+    start = 1
+    for index in range(1, len(body)):
+        byte = body[index]
+        if quoted:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                quoted = False
+        elif byte == 0x22:
+            quoted = True
+        elif byte in b"{[":
+            depth += 1
+        elif byte in b"}]":
+            if depth == 0:
+                if body[start:index].strip():
+                    yield body[start:index]
+                return
+            depth -= 1
+        elif byte == 0x2C and depth == 0:
+            yield body[start:index]
+            start = index + 1
+    if depth == 0 and not quoted and body[start:].strip():
+        yield body[start:]
+    raise ValueError("array cut off")
+
+
+def _msgpack_pieces(payload: bytes) -> Iterator[bytes]:
+    """Walk a msgpack array item by item."""
+    try:
+        count, position = _array_start(payload)
+        for _ in range(count):
+            end = _skip(payload, position, 0)
+            if end > len(payload):
+                raise ValueError("array cut off")
+            yield payload[position:end]
+            position = end
+    except IndexError:
+        raise ValueError("array cut off") from None
+
+
+def _array_start(data: bytes) -> tuple[int, int]:
+    first = data[0]
+    if 0x90 <= first <= 0x9F:
+        return first & 0x0F, 1
+    if first == 0xDC:
+        return int.from_bytes(data[1:3], "big"), 3
+    if first == 0xDD:
+        return int.from_bytes(data[1:5], "big"), 5
+    raise ValueError("not an array")
+
+
+# First byte -> (bytes that hold a length, bytes besides them and the payload).
+_SIZED = {
+    0xC4: (1, 0),
+    0xC5: (2, 0),
+    0xC6: (4, 0),
+    0xC7: (1, 1),
+    0xC8: (2, 1),
+    0xC9: (4, 1),
+    0xD9: (1, 0),
+    0xDA: (2, 0),
+    0xDB: (4, 0),
+}
+_FIXED = {
+    0xC0: 0,
+    0xC2: 0,
+    0xC3: 0,
+    0xCA: 4,
+    0xCB: 8,
+    0xCC: 1,
+    0xCD: 2,
+    0xCE: 4,
+    0xCF: 8,
+    0xD0: 1,
+    0xD1: 2,
+    0xD2: 4,
+    0xD3: 8,
+    0xD4: 2,
+    0xD5: 3,
+    0xD6: 5,
+    0xD7: 9,
+    0xD8: 17,
+}
+
+
+def _skip(data: bytes, position: int, depth: int) -> int:
+    """The position after the value at ``position``."""
+    if depth > _MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    first = data[position]
+    if first < 0x80 or first >= 0xE0:
+        return position + 1
+    if first in _FIXED:
+        return position + 1 + _FIXED[first]
+    if 0xA0 <= first <= 0xBF:
+        return position + 1 + (first & 0x1F)
+    if first in _SIZED:
+        width, extra = _SIZED[first]
+        length = int.from_bytes(data[position + 1 : position + 1 + width], "big")
+        return position + 1 + width + extra + length
+    if 0x80 <= first <= 0x9F:
+        children, position = (first & 0x0F) * (2 if first < 0x90 else 1), position + 1
+    elif first in (0xDC, 0xDD, 0xDE, 0xDF):
+        width = 2 if first in (0xDC, 0xDE) else 4
+        children = int.from_bytes(data[position + 1 : position + 1 + width], "big")
+        children *= 2 if first >= 0xDE else 1
+        position += 1 + width
+    else:
+        raise ValueError(f"not msgpack: byte {first:#04x}")
+    for _ in range(children):
+        position = _skip(data, position, depth + 1)
+    return position
