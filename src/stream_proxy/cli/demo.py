@@ -1,1 +1,218 @@
-def demo() -> None: ...
+"""``stream-proxy demo``: the whole thing in one command, without keys.
+
+A simulated Alpaca in a process of its own, the proxy here, and three consumers of different
+kinds on real sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from stream_proxy.app import App
+from stream_proxy.cli.demo_view import DemoView, Sample, WarningsSeen, alpaca_py_lines, summary
+from stream_proxy.cli.simulator_process import SimulatorProcess, start_simulator
+from stream_proxy.cli.subscriber import open_stream
+from stream_proxy.cli.tail import parse_topics
+from stream_proxy.config.schema import Settings
+from stream_proxy.errors import AddressInUse, StreamProxyError
+from stream_proxy.model.feeds import FEEDS, Feed
+from stream_proxy.runtime.logs import set_up_logs
+from stream_proxy.runtime.loop import run, stop_on_signals
+from stream_proxy.wire.alpaca.codec import CODECS
+from stream_proxy.wire.alpaca.requests import Credentials
+
+_STATUS_SECONDS = 2.0
+_SETTLE_SECONDS = 3.0
+"""How long the last messages may take from the simulator to the consumers."""
+
+
+class _NeverCloses:
+    """The simulator trades around the clock, so silence always means something."""
+
+    def expects_data(self, feed: Feed, now_ns: int) -> bool:
+        return feed.kind != "news"
+
+
+def demo(
+    duration: Annotated[
+        float | None, typer.Option(min=0.5, help="End after so many seconds; else with Ctrl-C.")
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the streams; a free one if taken.")
+    ] = 8099,
+    rate: Annotated[
+        float, typer.Option(min=1, max=100_000, help="Simulated messages per second and stream.")
+    ] = 200.0,
+) -> None:
+    """See it work, without keys: a simulated Alpaca, the proxy, and three consumers."""
+    raise typer.Exit(run(_Demo(duration, port, rate).run()))
+
+
+def _samples() -> list[Sample]:
+    return [
+        Sample("trading bot", FEEDS["iex"], "json", "trades:AAPL,MSFT quotes:AAPL,MSFT,NVDA"),
+        Sample("dashboard", FEEDS["iex"], "msgpack", "quotes:* bars:SPY"),
+        Sample(
+            "crypto book",
+            FEEDS["crypto-us"],
+            "msgpack",
+            "orderbooks:BTC/USD,ETH/USD quotes:BTC/USD",
+        ),
+    ]
+
+
+class _Demo:
+    """One run of the demo."""
+
+    def __init__(self, duration: float | None, port: int, rate: float) -> None:
+        self._duration = duration
+        self._port = port
+        self._rate = rate
+        self._console = Console()
+        self._warnings = WarningsSeen()
+        self._samples = _samples()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        """Everything from start to summary; give the exit status."""
+        stop_on_signals(self._stop)
+        live = self._console.is_terminal
+        set_up_logs("warning", "console", [], self._warnings if live else sys.stderr)
+        simulator = await start_simulator(rate=self._rate)
+        try:
+            app, address = await self._start_proxy(simulator)
+            try:
+                return await self._show(app, address, simulator, live)
+            finally:
+                await app.stop()
+        finally:
+            await simulator.stop()
+
+    async def _start_proxy(self, simulator: SimulatorProcess) -> tuple[App, str]:
+        """On the port asked for, or on a free one if that is taken."""
+        try:
+            app = await self._listen(simulator, self._port)
+        except AddressInUse:
+            app = await self._listen(simulator, 0)
+            print(
+                f"NOTE: port {self._port} is taken, perhaps by a proxy that runs already. "
+                f"This demo serves on {app.addresses()[0]} instead.\n"
+            )
+        return app, app.addresses()[0]
+
+    async def _listen(self, simulator: SimulatorProcess, port: int) -> App:
+        # Nothing is read from the environment: the demo never touches anybody's keys.
+        settings = Settings.model_validate(
+            {
+                "key": "demo",
+                "secret": "demo",
+                "upstream_url": simulator.streams,
+                "port": port,
+                "drain_seconds": 1,
+            }
+        )
+        app = App(settings, hours=_NeverCloses())
+        await app.start()
+        return app
+
+    async def _show(self, app: App, address: str, simulator: SimulatorProcess, live: bool) -> int:
+        print(
+            f"A simulated Alpaca sends to the proxy on {address}, and three consumers read from "
+            "it.\nPoint your own code at it as well; with alpaca-py that is four lines:\n"
+        )
+        print(alpaca_py_lines(address), flush=True)
+        view = DemoView(app, self._samples, address, self._warnings)
+        started = time.monotonic()
+        reading = [asyncio.create_task(_consume(sample, address)) for sample in self._samples]
+        try:
+            await (self._live(view, reading) if live else self._report(view, reading))
+        finally:
+            seconds = time.monotonic() - started
+            ledger = await self._settle(simulator, view)
+            for task in reading:
+                task.cancel()
+            ended = await asyncio.gather(*reading, return_exceptions=True)
+        print(summary(seconds, view, self._samples, ledger))
+        return self._verdict(ended)
+
+    def _verdict(self, ended: list[Any]) -> int:
+        for sample, failure in zip(self._samples, ended, strict=True):
+            if isinstance(failure, StreamProxyError):
+                typer.echo(f"error: the consumer '{sample.name}' ended early: {failure}", err=True)
+                return 1
+            if isinstance(failure, Exception):
+                raise failure
+        if not self._stop.is_set() and not all(sample.messages for sample in self._samples):
+            typer.echo(
+                "error: nothing flowed to at least one consumer. Give it longer (--duration 10); "
+                "if that doesn't help, a firewall on this machine may block loopback connections.",
+                err=True,
+            )
+            return 1
+        return 0
+
+    # Until the end
+
+    async def _live(self, view: DemoView, reading: list[asyncio.Task[None]]) -> None:
+        with Live(view, console=self._console, refresh_per_second=4):
+            await self._wait(self._duration, reading)
+
+    async def _report(self, view: DemoView, reading: list[asyncio.Task[None]]) -> None:
+        until = None if self._duration is None else time.monotonic() + self._duration
+        while True:
+            left = _STATUS_SECONDS if until is None else until - time.monotonic()
+            if left <= 0 or await self._wait(min(left, _STATUS_SECONDS), reading):
+                return
+            print(view.status_line(), flush=True)
+
+    async def _wait(self, seconds: float | None, reading: list[asyncio.Task[None]]) -> bool:
+        """Whether it is over: asked to stop, or a consumer failed."""
+        stopping = asyncio.create_task(self._stop.wait())
+        done, _ = await asyncio.wait(
+            {stopping, *reading}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        stopping.cancel()
+        return bool(done)
+
+    async def _settle(self, simulator: SimulatorProcess, view: DemoView) -> dict[str, Any] | None:
+        """Stop the market and let everything arrive, so that the figures agree."""
+        try:
+            await simulator.hold()
+            ledger = await simulator.ledger()
+        except (OSError, ValueError):
+            return None
+        sent = sum(connection["messages"] for connection in ledger["connections"])
+        before = (0, 0)
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while time.monotonic() < deadline:
+            now = (view.messages_in(), sum(sample.messages for sample in self._samples))
+            if now[0] >= sent and now == before:
+                break
+            before = now
+            await asyncio.sleep(0.05)
+        return ledger
+
+
+async def _consume(sample: Sample, address: str) -> None:
+    """Be one consumer, over a real socket."""
+    subscriber = await open_stream(
+        address + sample.feed.path,
+        sample.feed,
+        Credentials("any", "any"),
+        codec=CODECS[sample.codec],
+    )
+    sample.local_port = subscriber.local_port
+    try:
+        await subscriber.subscribe(parse_topics(sample.topics.split(), sample.feed))
+        async for batch in subscriber.batches():
+            for message in batch:
+                sample.note(message.fields)
+    finally:
+        await subscriber.close()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +56,9 @@ def simulate(
         bool, typer.Option("--hold", help="Keep the markets still until POST /start.")
     ] = False,
     record: Annotated[int, typer.Option(help="Items to keep per connection, for /ledger.")] = 0,
+    until_stdin_closes: Annotated[
+        bool, typer.Option("--until-stdin-closes", hidden=True, help="End with our parent.")
+    ] = False,
 ) -> None:
     """Pretend to be Alpaca: same paths, codecs and rules, invented or replayed data, any fault."""
     if not is_loopback(host):
@@ -79,7 +85,8 @@ def simulate(
                 replay_speed=replay_speed,
                 hold=hold,
                 recorded_items=record,
-            )
+            ),
+            until_stdin_closes,
         )
     )
 
@@ -94,9 +101,25 @@ def _accounts(pairs: list[str]) -> dict[str, str]:
     return accounts
 
 
-async def _simulate(options: SimulatorOptions) -> None:
+def _stop_when_stdin_closes(stop: asyncio.Event) -> None:
+    """The pipe closes with whoever started us, however that ended: nobody is left behind."""
+    loop = asyncio.get_running_loop()
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        with contextlib.suppress(RuntimeError):  # the loop has ended before the pipe
+            loop.call_soon_threadsafe(stop.set)
+
+    # A daemon, since nothing can interrupt its read when a signal ends us first.
+    threading.Thread(target=wait, name="stdin", daemon=True).start()
+
+
+async def _simulate(options: SimulatorOptions, until_stdin_closes: bool) -> None:
     stop = asyncio.Event()
     stop_on_signals(stop)
+    if until_stdin_closes:
+        _stop_when_stdin_closes(stop)
     simulator = Simulator(options)
     try:
         port = await simulator.start()

@@ -43,7 +43,7 @@ def _unused(variable: str, note: str) -> Alias:
 
 def _log_level(text: str) -> Values:
     """``RUST_LOG`` may be a list like ``info,h2=warn``; its bare level counts."""
-    bare = [part for part in text.lower().split(",") if "=" not in part]
+    bare = [part for part in text.lower().split(",") if "=" not in part] or ["info"]
     level = {"trace": "debug", "warn": "warning", "off": "error"}.get(bare[0], bare[0])
     return {"log_level": level}
 

@@ -88,8 +88,11 @@ def _from_toml(path: Path, problems: list[str]) -> dict[str, tuple[object, str]]
     except (OSError, tomllib.TOMLDecodeError) as error:
         problems.append(f"{path}: can't be read as TOML: {error}")
         return {}
-    for name in table.keys() - Settings.model_fields.keys():
-        problems.append(f"{path}: {name}: unknown setting{_did_you_mean(name)}")
+    problems += [
+        f"{path}: {name}: unknown setting{_did_you_mean(name)}"
+        for name in table
+        if name not in Settings.model_fields
+    ]
     return {k: (v, f"{path}") for k, v in table.items() if k in Settings.model_fields}
 
 

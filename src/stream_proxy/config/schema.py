@@ -114,7 +114,9 @@ class Settings(BaseModel):
         False, description="Serve TLS with a certificate made by ourselves, kept in `state_dir`."
     )
     state_dir: Path = Field(
-        Path("~/.local/state/alpaca-stream-proxy"), description="Where files of our own are kept."
+        Path("~/.local/state/alpaca-stream-proxy"),
+        validate_default=True,
+        description="Where files of our own are kept.",
     )
     allowed_hosts: CommaList = Field(
         default_factory=list,

@@ -161,7 +161,8 @@ class Hub:
         if current is not None:
             self._leave(outbox, current)
         if topics:
-            self._join(outbox, existing or self._new_group(shape, key, topics))
+            # A group with nothing to say is an empty list, and so false: compare with None.
+            self._join(outbox, self._new_group(shape, key, topics) if existing is None else existing)
 
     def remove(self, outbox: Outbox) -> None:
         """Take a consumer out; nobody else notices."""
@@ -216,7 +217,6 @@ class Hub:
 
         Nothing is written before `flush`.
         """
-        self.messages += len(items)
         strays: list[int] = []
         touch = self._touched.append
         for routes in self._native:
@@ -247,6 +247,7 @@ class Hub:
         for index, head in enumerate(heads):
             if head.T not in types:
                 strays.append(index)
+        self.messages += len(items) - len(strays)
         return strays
 
     def publish_news(self, symbols: Sequence[Symbol], item: Item) -> None:

@@ -57,6 +57,7 @@ class WebSocketConnection(asyncio.Protocol):
         self.opened_at = self._loop.time()
         self.last_heard = self.opened_at
         self.lost = False
+        self._ended = False
 
     # For subclasses
 
@@ -138,6 +139,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._process()
 
     def eof_received(self) -> bool:
+        self._ended = True
         self._protocol.receive_eof()
         self._process()
         return False
@@ -146,6 +148,11 @@ class WebSocketConnection(asyncio.Protocol):
         if self.lost:
             return
         self.lost = True
+        if not self._ended:
+            # The socket may go without a separate end of stream; only after one does the
+            # protocol know its close code.
+            self._ended = True
+            self._protocol.receive_eof()
         if self._grace is not None:
             self._grace.cancel()
         self.on_closed()

@@ -226,6 +226,9 @@ class AlpacaSource:
             return
         self._handshake(payload)
 
+    def on_read_end(self) -> None:
+        self._handler.flush()
+
     def on_pong(self) -> None:
         self._pong_due_ns = 0
 

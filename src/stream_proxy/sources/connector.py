@@ -34,6 +34,9 @@ class Receiver(Protocol):
     def on_message(self, payload: bytes, last: bool) -> None:
         """A whole message; ``last`` says that the socket read holds no more."""
 
+    def on_read_end(self) -> None:
+        """A socket read ended with something that wasn't a message (a pong, half a message)."""
+
     def on_pong(self) -> None: ...
 
     def on_lost(self, why: str) -> None:
@@ -92,6 +95,7 @@ class _Listener(WSListener):
             elif frame.fin and not self._fragments:
                 if not self.silenced:
                     self._receiver.on_message(frame.get_payload_as_bytes(), frame.last_in_buffer)
+                return
             else:
                 self._fragment(transport, frame, starts=True)
         elif kind == WSMsgType.CONTINUATION:
@@ -105,6 +109,9 @@ class _Listener(WSListener):
             self._problem = f"closed by upstream with {number} {reason[:100]}".rstrip()
             transport.send_close(code)
             transport.disconnect()
+        # Without this the messages before a pong in the same read would wait for the next read.
+        if frame.last_in_buffer and not self.silenced:
+            self._receiver.on_read_end()
 
     def _fragment(self, transport: WSTransport, frame: WSFrame, starts: bool) -> None:
         if starts == bool(self._fragments):

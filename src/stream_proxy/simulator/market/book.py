@@ -81,8 +81,8 @@ class Book:
         self.symbol = symbol
         self._scale: int = 10**decimals
         self._anchor: int = round(price * self._scale)
-        self._gap = max(2, int(self._anchor * _WIDEST_GAP))
-        self._pull = 0.5 / (_LEASH * self._anchor)
+        self._gap: int = max(2, int(self._anchor * _WIDEST_GAP))
+        self._pull: float = 0.5 / (_LEASH * self._anchor)
         self._smallest = _SMALLEST_USD / (price * usd) * SIZE_SCALE
         self._largest = _LARGEST_USD / (price * usd) * SIZE_SCALE
         self.bids, self.asks = BookSide(-1), BookSide(1)

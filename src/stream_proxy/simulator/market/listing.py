@@ -13,14 +13,14 @@ from msgspec.msgpack import Ext
 
 from stream_proxy.model.messages import Quote, Trade
 from stream_proxy.simulator.market.barclock import SymbolBars
-from stream_proxy.simulator.market.prints import ROUND_LOT, PrintKind, print_tables
+from stream_proxy.simulator.market.prints import ROUND_LOT, TURNS, PrintKind, print_tables
 from stream_proxy.simulator.market.tickers import ticker
 
 # How many random bits one tick needs, at most.
 TICK_BITS = 30
 
 _QUOTE_CONDITIONS = ["R"]
-# Drawn evenly; a letter's share is about its venue's. D is the off-exchange reporting facility.
+# Drawn evenly: a letter stands here as often as its venue is seen. D reports off-exchange trades.
 _QUOTE_VENUES = tuple("QQQQNNNPPPPZZZKKKYJVVUUHMLXABCTW")
 _TRADE_VENUES = tuple("DDDDDDDDDDDDDDDDDDDDDQQQQQQQQPPPPPPNNNNNKKKKKZZZZZVVUUYYJJBCHLMX")
 _QUOTE_SIZES = tuple(
@@ -28,8 +28,8 @@ _QUOTE_SIZES = tuple(
     + (11, 12, 15, 20, 25, 40, 80)
 )
 _TRADE_SIZES = (
-    (1, 1, 1, 2, 2, 3, 4, 5, 5, 6, 8, 10, 10, 12, 15, 20, 20, 25, 30, 33, 40, 50, 50, 60, 71, 75, 80)
-    + (100,) * 26 + (108, 150, 200, 200, 200, 268, 300, 400, 500, 900, 2500)
+    1, 1, 1, 2, 2, 3, 4, 5, 5, 6, 8, 10, 10, 12, 15, 20, 20, 25, 30, 33, 40, 50, 50, 60, 71, 75, 80,
+    *(ROUND_LOT,) * 26, 108, 150, 200, 200, 200, 268, 300, 400, 500, 900, 2500,
 )
 assert len(_QUOTE_VENUES) == 32
 assert len(_TRADE_VENUES) == len(_QUOTE_SIZES) == len(_TRADE_SIZES) == 64
@@ -52,8 +52,8 @@ class Listing:
     """The state of one stock."""
 
     __slots__ = (
-        "_anchor", "_extended", "_last_id", "_pull", "_regular", "_widest", "ask", "ask_size", "ask_venue",
-        "bars", "bid", "bid_size", "bid_venue", "halted", "symbol", "tape",
+        "_anchor", "_extended", "_last_id", "_pull", "_regular", "_widest", "ask", "ask_size",
+        "ask_venue", "bars", "bid", "bid_size", "bid_venue", "halted", "symbol", "tape",
         "ticks_per_dollar", "trading_since_ns",
     )
 
@@ -70,8 +70,8 @@ class Listing:
         self.bid_venue = self.ask_venue = "Q" if known.tape == "C" else "N"
         self._anchor = float(self.bid)
         self._pull = 0.5 / (_LEASH * self._anchor)
-        self._regular = print_tables(self.tape, True, turn)
-        self._extended = print_tables(self.tape, False, turn)
+        self._regular = print_tables(self.tape, True, turn % TURNS)
+        self._extended = print_tables(self.tape, False, turn % TURNS)
         self.bars = SymbolBars(symbol)
         self.halted = False
         self.trading_since_ns = 0
@@ -97,8 +97,8 @@ class Listing:
         """The best bid and offer as it stands."""
         scale = self.ticks_per_dollar
         return Quote(
-            self.symbol, self.bid_venue, self.bid / scale, self.bid_size,
-            self.ask_venue, self.ask / scale, self.ask_size, _QUOTE_CONDITIONS, self.tape, timestamp,
+            self.symbol, self.bid_venue, self.bid / scale, self.bid_size, self.ask_venue,
+            self.ask / scale, self.ask_size, _QUOTE_CONDITIONS, self.tape, timestamp,
         )
 
     def requote(self, bits: int, chance: float, timestamp: Ext) -> Quote:
@@ -149,15 +149,15 @@ class Listing:
                 self.bid_size = _QUOTE_SIZES[bits >> 21 & 63]
                 moved = True
         venue = "D" if ticks != int(ticks) else _TRADE_VENUES[bits >> 1 & 63]
-        return Print(self.print(venue, ticks, size, kind, timestamp), kind, moved)
+        return Print(self.report(venue, ticks, size, kind, timestamp), kind, moved)
 
-    def print(
+    def report(
         self, venue: str, ticks: float, size: int, kind: PrintKind, timestamp: Ext
     ) -> Trade:
         """A trade at a price in ticks, with the next id."""
         return Trade(
-            self.symbol, self.take_id(), venue, ticks / self.ticks_per_dollar, size, kind.conditions,
-            self.tape, timestamp,
+            self.symbol, self.take_id(), venue, ticks / self.ticks_per_dollar, size,
+            kind.conditions, self.tape, timestamp,
         )
 
     def usual_print(self, regular_hours: bool) -> PrintKind:

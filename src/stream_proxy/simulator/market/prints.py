@@ -14,7 +14,10 @@ from stream_proxy.model.conditions import BarEffects, bar_effects, known_conditi
 ROUND_LOT = 100
 TABLE_SIZE = 256
 
-# Shares in a thousand regular trades, to scale: sweeps are common, all else is rare.
+# After so many turns the tables have shown all rare conditions, and repeat.
+TURNS = 8
+
+# Sweeps are common, all else is rare.
 _SWEEPS_IN_TEN = 3
 _RARE_IN_TABLE = 6
 # Odd lots and extended hours are added where they belong, the base letter is always there.
@@ -49,8 +52,8 @@ class PrintTables:
 def print_tables(tape: str, regular_hours: bool, turn: int) -> PrintTables:
     """The tables of a tape for regular or extended hours.
 
-    ``turn`` shifts which rare conditions are in the table, so that different symbols together
-    show all of them.
+    ``turn``, below ``TURNS``, shifts which rare conditions are in the table, so that different
+    symbols together show all of them.
     """
     base = [" " if tape in "AB" else "@"]
     session = [] if regular_hours else ["T"]

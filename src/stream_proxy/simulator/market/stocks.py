@@ -147,7 +147,7 @@ class StockMarket:
         if listing.halted or traded_ns < listing.trading_since_ns:
             return
         kind = listing.usual_print(self._always_open or self._day.is_regular(traded_ns))
-        trade = listing.print("D", listing.bid, 100, kind, to_timestamp(traded_ns))
+        trade = listing.report("D", listing.bid, 100, kind, to_timestamp(traded_ns))
         out.append(trade)
         minute_start_ns = traded_ns - traded_ns % NS_PER_MINUTE
         self._clock.late_trade(

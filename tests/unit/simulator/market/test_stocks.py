@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from typing import TypeVar
 
 import msgspec
 import pytest
@@ -33,6 +34,8 @@ MORNING_NS = parse_rfc3339("2026-06-01T14:00:20Z")
 NIGHT_NS = parse_rfc3339("2026-06-01T02:00:20Z")
 MIDNIGHT_NS = parse_rfc3339("2026-06-01T04:00:00Z")
 
+Kind = TypeVar("Kind")
+
 EXCHANGES = set("ZIMULWXBDJPQSVAENTYCHK")
 HALTING = {"H", "P", "2"}
 RESUMING = {"T", "3"}
@@ -57,7 +60,7 @@ def morning() -> list[Message]:
     return run(market, MORNING_NS, 780, 150, 0.5)
 
 
-def of(kind: type, messages: Iterable[Message]) -> list[Message]:
+def of(kind: type[Kind], messages: Iterable[Message]) -> list[Kind]:
     return [message for message in messages if type(message) is kind]
 
 
@@ -106,7 +109,7 @@ def test_ticks_come_in_time_order_within_the_interval() -> None:
         for message in market.take(200, now_ns):
             if isinstance(message, Bar):
                 continue
-            at_ns = timestamp_ns(message.timestamp)
+            at_ns = timestamp_ns(message.timestamp)  # type: ignore[union-attr]
             if isinstance(message, Trade) and at_ns < last_ns:
                 late += 1
                 assert at_ns // NS_PER_MINUTE == last_ns // NS_PER_MINUTE - 1
@@ -176,8 +179,8 @@ def test_trade_ids_begin_anew_each_day() -> None:
     before = of(Trade, market.take(1000, MIDNIGHT_NS - 1))
     after = of(Trade, market.take(1000, MIDNIGHT_NS + NS_PER_SECOND))
 
-    assert [trade.id for trade in before[:2]] == [1, 2]  # type: ignore[union-attr]
-    assert [trade.id for trade in after[:2]] == [1, 2]  # type: ignore[union-attr]
+    assert [trade.id for trade in before[:2]] == [1, 2]
+    assert [trade.id for trade in after[:2]] == [1, 2]
 
 
 def test_minute_bars_equal_a_recomputation_from_the_trades(morning: list[Message]) -> None:
@@ -233,7 +236,7 @@ def test_updated_bars_follow_late_trades_at_the_half_minute() -> None:
     half = market.take(0, edge_ns + 31 * NS_PER_SECOND)
     late = {
         message.symbol for message in of(Trade, after)
-        if timestamp_ns(message.timestamp) < edge_ns  # type: ignore[union-attr]
+        if timestamp_ns(message.timestamp) < edge_ns
     }
     updated = {message.symbol for message in half}  # type: ignore[union-attr]
 
@@ -341,7 +344,7 @@ def test_at_night_there_are_daily_bars_only_if_always_open() -> None:
 
 def test_activity_is_uneven(morning: list[Message]) -> None:
     """The first symbol is far more active than the twentieth."""
-    ticks = Counter(message.symbol for message in of(Quote, morning))  # type: ignore[union-attr]
+    ticks = Counter(message.symbol for message in of(Quote, morning))
 
     assert ticks["AAPL"] > 5 * ticks["DIS"] > 0
 

@@ -1,0 +1,17 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def recorded_data() -> Path:
+    """The folder of recorded market data, which is not part of the repository."""
+    if not _SHARED_DATA.is_dir():
+        pytest.skip(f"recorded market data is not present at ../shared/data: {_SHARED_DATA.name}")
+    return _SHARED_DATA

@@ -1,0 +1,93 @@
+"""The proxy under test: in this process, or in one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stream_proxy.app import App
+from stream_proxy.config.schema import Settings
+
+QUICK: dict[str, Any] = {
+    "key": "PKTESTKEY", "secret": "a-secret-of-the-account", "port": 0, "linger_seconds": 0.2,
+    "backoff_initial_seconds": 0.05, "backoff_max_seconds": 0.5, "ping_interval_seconds": 0.5,
+    "pong_timeout_seconds": 1.0, "handshake_timeout_seconds": 2.0, "slot_seconds": 3.0,
+    "acknowledgement_timeout_seconds": 1.5, "drain_seconds": 2.0,
+}
+"""Settings for tests: everything that waits, waits a little."""
+
+
+class OpenAllHours:
+    """A market that never closes."""
+
+    def expects_data(self, feed: object, now_ns: int) -> bool:
+        return True
+
+
+@contextlib.asynccontextmanager
+async def running_app(upstream_url: str, **settings: Any) -> AsyncIterator[App]:
+    """An `App` on this event loop."""
+    app = App(
+        Settings.model_validate(QUICK | {"upstream_url": upstream_url} | settings),
+        hours=OpenAllHours(),
+    )
+    await app.start()
+    try:
+        yield app
+    finally:
+        await app.stop()
+
+
+@dataclass
+class ProxyProcess:
+    """A handle on a running ``stream-proxy serve``."""
+
+    process: subprocess.Popen[str]
+    addresses: list[str]
+    log: list[str] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def proxy_process(upstream_url: str, state_dir: Path, *arguments: str, **environment: str
+                  ) -> Iterator[ProxyProcess]:
+    """Run ``stream-proxy serve`` on a free port for the length of a block."""
+    command = [
+        sys.executable, "-m", "stream_proxy", "serve", "--upstream-url", upstream_url,
+        "--port", "0", *arguments,
+    ]
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(("STREAM_PROXY_", "ALPACA"))}
+    variables |= {
+        "ALPACA_KEY": "PKTESTKEY", "ALPACA_SECRET": "a-secret-of-the-account",
+        "STREAM_PROXY_STATE_DIR": str(state_dir), "STREAM_PROXY_TLS_PORT": "0", "NO_COLOR": "1",
+    } | environment
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=variables, cwd=state_dir
+    ) as process:
+        handle = ProxyProcess(process, [])
+        assert process.stderr is not None
+        for line in process.stderr:
+            handle.log.append(line)
+            if "proxy.listening" in line:
+                handle.addresses = re.findall(r"wss?://[^'\"]+", line)
+                break
+        assert handle.addresses, "the proxy ended before it listened: " + "".join(handle.log)
+        reader = threading.Thread(target=lambda: handle.log.extend(process.stderr or ()), daemon=True)
+        reader.start()
+        try:
+            yield handle
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            reader.join(5)
