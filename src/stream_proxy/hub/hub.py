@@ -62,66 +62,67 @@ Append: TypeAlias = Callable[[Item], None]
 
 
 class _Routes:
-    """For one shape: type → (look-up of targets by symbol, targets of ``*``)."""
+    """For one shape: type → (look-up of targets by symbol, targets of ``*``).
 
-    __slots__ = ("_letters", "by_channel", "by_type", "everyone")
+    Two tables by channel say who asked: ``_named`` by name, ``_starred`` with ``*``. What the hot
+    path reads follows from them: a symbol that anybody named has a list of all who get it, any
+    other symbol falls back to ``everyone``. Each topic is added and removed on its own.
+    """
+
+    __slots__ = ("_letters", "_named", "_starred", "by_channel", "by_type", "everyone")
 
     def __init__(self, types: dict[str, Channel]) -> None:
         self._letters: dict[Channel, list[str]] = {}
         for letter, channel in types.items():
             self._letters.setdefault(channel, []).append(letter)
+        self._named: dict[Channel, dict[Symbol, dict[Append, None]]] = {}
+        self._starred: dict[Channel, dict[Append, None]] = {}
         self.by_channel: dict[Channel, dict[Symbol, list[Append]]] = {}
         self.everyone: dict[Channel, list[Append]] = {}
         self.by_type: dict[str, tuple[Callable[..., list[Append]], list[Append]]] = {}
 
-    def add(self, group: Group, topics: Iterable[tuple[Channel, Symbol]]) -> None:
+    def add(self, append: Append, topics: Iterable[tuple[Channel, Symbol]]) -> None:
         for channel, symbol in topics:
             if channel not in self.by_channel:
                 self._open(channel)
-            table, everyone = self.by_channel[channel], self.everyone[channel]
+            named, starred = self._named[channel], self._starred[channel]
+            table = self.by_channel[channel]
             if symbol == WILDCARD:
-                if group.append not in everyone:
-                    everyone.append(group.append)
-                    for targets in table.values():
-                        if group.append not in targets:
-                            targets.append(group.append)
-            elif symbol in table:
-                if group.append not in table[symbol]:
-                    table[symbol].append(group.append)
+                starred[append] = None
+                self.everyone[channel].append(append)
+                for name, targets in table.items():
+                    if append not in named[name]:
+                        targets.append(append)
             else:
-                table[symbol] = [*everyone]
-                if group.append not in everyone:
-                    table[symbol].append(group.append)
+                if symbol not in table:
+                    named[symbol], table[symbol] = {}, [*starred]
+                named[symbol][append] = None
+                if append not in starred:
+                    table[symbol].append(append)
 
-    def remove(
-        self, group: Group, topics: Iterable[tuple[Channel, Symbol]], kept: SubscriptionSet
-    ) -> None:
-        """Take topics away from a group that keeps ``kept``."""
+    def remove(self, append: Append, topics: Iterable[tuple[Channel, Symbol]]) -> None:
         for channel, symbol in topics:
-            table, everyone = self.by_channel[channel], self.everyone[channel]
+            named, starred = self._named[channel], self._starred[channel]
+            table = self.by_channel[channel]
             if symbol == WILDCARD:
-                everyone.remove(group.append)
-                for name, targets in list(table.items()):
-                    if (channel, name) not in kept:
-                        targets.remove(group.append)
-                        self._tidy(table, name, everyone)
-            elif (channel, WILDCARD) in kept:
-                self._tidy(table, symbol, everyone)
+                del starred[append]
+                self.everyone[channel].remove(append)
+                for name, targets in table.items():
+                    if append not in named[name]:
+                        targets.remove(append)
             else:
-                table[symbol].remove(group.append)
-                self._tidy(table, symbol, everyone)
+                del named[symbol][append]
+                if not named[symbol]:
+                    del named[symbol], table[symbol]
+                elif append not in starred:
+                    table[symbol].remove(append)
 
     def _open(self, channel: Channel) -> None:
+        self._named[channel], self._starred[channel] = {}, {}
         table = self.by_channel[channel] = {}
         everyone = self.everyone[channel] = []
         for letter in self._letters.get(channel, ()):
             self.by_type[letter] = (table.get, everyone)
-
-    @staticmethod
-    def _tidy(table: dict[Symbol, list[Append]], symbol: Symbol, everyone: list[Append]) -> None:
-        # An entry that says no more than "everyone" is not needed.
-        if len(table[symbol]) == len(everyone) and set(table[symbol]) == set(everyone):
-            del table[symbol]
 
 
 _NOBODY: tuple[Any, tuple[()]] = ({}.get, ())
@@ -180,14 +181,14 @@ class Hub:
                 self._native.append(routes)
             else:
                 self._foreign.append((shape, routes))
-        routes.add(group, topics)
+        routes.add(group.append, topics)
         return group
 
     def _regroup(self, group: Group, key: object, topics: SubscriptionSet) -> None:
         # A consumer that adds symbols one by one must not pay for all of them each time.
         routes = self._routes[group.shape]
-        routes.remove(group, group.topics - topics, topics)
-        routes.add(group, topics - group.topics)
+        routes.remove(group.append, group.topics - topics)
+        routes.add(group.append, topics - group.topics)
         del self._groups[group.key]
         group.key, group.topics = key, topics
         self._groups[key] = group
@@ -201,7 +202,7 @@ class Hub:
         if not group.members:
             del self._groups[group.key]
             routes = self._routes[group.shape]
-            routes.remove(group, group.topics, SubscriptionSet())
+            routes.remove(group.append, group.topics)
             if not any(other.shape is group.shape for other in self._groups.values()):
                 del self._routes[group.shape]
                 self._native = [r for r in self._native if r is not routes]
