@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from stream_proxy.model.feeds import FEEDS
 from stream_proxy.simulator.faults import ARMED, EXPLANATIONS, NOW, Fault
 from stream_proxy.simulator.server import Simulator
 from stream_proxy.wire.alpaca.codes import ERROR_CODES
@@ -74,6 +75,13 @@ def control_api(simulator: Simulator) -> FastAPI:
             if record.number == number:
                 return [item.hex() for item in record.items]
         raise HTTPException(404, f"no connection has the number {number}")
+
+    @api.get("/symbols/{feed}")
+    async def symbols(feed: str) -> list[str]:
+        """Everything that can be subscribed on a feed; option contracts differ by day."""
+        if feed not in FEEDS:
+            raise HTTPException(404, f"no feed is called {feed!r}; there are {', '.join(FEEDS)}")
+        return list(simulator.endpoint(FEEDS[feed]).market.symbols)
 
     @api.post("/faults")
     async def commit(order: FaultOrder) -> dict[str, int]:

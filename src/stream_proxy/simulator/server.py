@@ -117,7 +117,7 @@ class Simulator:
             case "crypto":
                 return CryptoMarket(seed, now_ns), None
             case "news":
-                return NewsMarket(seed, tickers(options.symbols), now_ns, 5.0), None
+                return NewsMarket(seed, tickers(options.symbols), now_ns, 2.0), None
             case _:
                 return StockMarket(seed, options.symbols, now_ns, always_open=True), None
 
