@@ -8,6 +8,8 @@ Alpaca sends no quotes for * on option feeds (error 413), so this learns contrac
 trades and then asks for the quotes of those.
 """
 
+import asyncio
+
 from alpaca.data.live import OptionDataStream
 
 MOST_CONTRACTS = 20
@@ -24,7 +26,8 @@ async def on_trade(trade):
     print(f"{trade.symbol}: {trade.size} contracts traded at {trade.price}")
     if trade.symbol not in contracts and len(contracts) < MOST_CONTRACTS:
         contracts.add(trade.symbol)
-        stream.subscribe_quotes(on_quote, trade.symbol)
+        # In a thread: while the stream runs, alpaca-py's subscribe waits for its event loop.
+        await asyncio.to_thread(stream.subscribe_quotes, on_quote, trade.symbol)
 
 
 stream.subscribe_trades(on_trade, "*")

@@ -3,6 +3,8 @@
     make demo                                  # or: stream-proxy serve, with your keys
     pip install websockets
     python examples/plain_json.py
+
+Messages come several at a time; T says what each one is.
 """
 
 import asyncio

@@ -103,7 +103,7 @@ class App:
         """
         if self._hours is None:
             self._hours = hours = ExchangeMarketHours()
-            self._loading = asyncio.create_task(asyncio.to_thread(hours.load, self._clock.now_ns()))
+            self._loading = asyncio.create_task(self._load_hours(hours))
         settings = self.settings
         await self._listen(settings.port, None, "STREAM_PROXY_PORT")
         if settings.tls:
@@ -131,6 +131,16 @@ class App:
                 async with asyncio.timeout(1):
                     await server.wait_closed()
         self._log.info("proxy.stopped")
+
+    async def _load_hours(self, hours: ExchangeMarketHours) -> None:
+        """Read the exchange calendar beside the start, which must not wait for it."""
+        try:
+            await asyncio.to_thread(hours.load, self._clock.now_ns())
+        except Exception:
+            self._log.exception(
+                "market_hours.unknown",
+                meaning="a mute exchange feed won't be noticed; the rest works",
+            )
 
     def addresses(self) -> list[str]:
         """Where consumers connect."""

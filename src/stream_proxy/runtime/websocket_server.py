@@ -34,6 +34,15 @@ CLOSE_GRACE_SECONDS = 5.0
 """How long a peer may take to answer our close frame, or to read what is still in the socket."""
 
 
+class _Protocol(ServerProtocol):
+    def recv_frame(self, frame: Frame) -> None:
+        # A close may come in the middle of a fragmented message (RFC 6455, section 5.4: control
+        # frames may be injected). The library answers 1002; Autobahn case 7.1.5 wants the echo.
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None
+        super().recv_frame(frame)
+
+
 class WebSocketConnection(asyncio.Protocol):
     """One client. Subclasses decide on the request and act on messages.
 
@@ -45,7 +54,7 @@ class WebSocketConnection(asyncio.Protocol):
     def __init__(
         self, max_message_bytes: int, on_lost: Callable[[WebSocketConnection], None]
     ) -> None:
-        self._protocol = ServerProtocol(max_size=max_message_bytes, logger=_quiet)
+        self._protocol = _Protocol(max_size=max_message_bytes, logger=_quiet)
         self._on_lost = on_lost
         self._fragments: list[bytes] = []
         self._message_opcode: Opcode | None = None
@@ -167,7 +176,8 @@ class WebSocketConnection(asyncio.Protocol):
     # The protocol's side
 
     def _process(self) -> None:
-        # Answers to pings and closes go out before our own words that may follow them.
+        # Answers to pings and closes go out before our own words that follow from what came after.
+        self._flush()
         for event in self._protocol.events_received():
             if isinstance(event, Request):
                 self._handshake(event)

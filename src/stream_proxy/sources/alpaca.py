@@ -112,6 +112,7 @@ class AlpacaSource:
         self._stopping = False
         self._ready = False
         self._seen_messages = 0
+        self._looked_ns = 0
         self._pinged_ns = 0
         self._pong_due_ns = 0
         self._asked_ns = 0
@@ -258,6 +259,7 @@ class AlpacaSource:
                 self._ready = True
                 self._slot_refusals = 0
                 self._seen_messages = self._handler.hub.messages
+                self._looked_ns = self._clock.now_ns()
                 self._silence.subscribed(self._clock.monotonic_ns())
                 self._handler.upstream_ready()
                 self._set_state(UpstreamState.CONNECTED, "authenticated")
@@ -370,9 +372,11 @@ class AlpacaSource:
         """Notice data, and its absence."""
         handler = self._handler
         messages = handler.hub.messages
+        looked_ns, self._looked_ns = self._looked_ns, self._clock.now_ns()
         if messages != self._seen_messages:
             self._seen_messages = messages
-            handler.upstream.last_message_ns = self._clock.now_ns()
+            # They came since the last look. A gap starts here, so rather too early than too late.
+            handler.upstream.last_message_ns = looked_ns
             self._backoff.reset()
             self._silence.heard(now_ns)
             return
