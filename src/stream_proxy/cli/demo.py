@@ -189,10 +189,11 @@ class _Demo:
         except (OSError, ValueError):
             return None
         sent = sum(connection["messages"] for connection in ledger["connections"])
-        before = (0, 0)
+        before = (0, 0, 0)
         deadline = time.monotonic() + _SETTLE_SECONDS
         while time.monotonic() < deadline:
-            now = (view.messages_in(), sum(sample.messages for sample in self._samples))
+            read = sum(sample.messages for sample in self._samples)
+            now = (view.messages_in(), view.deliveries_out(), read)
             if now[0] >= sent and now == before:
                 break
             before = now

@@ -368,6 +368,7 @@ class ConsumerConnection(WebSocketConnection):
         self._requests.clear()
         if self.consumer is not None and self.handler is not None:
             self.handler.leave(self.consumer)
+            self.consumer = None
         self.outbox.close()
         self._outlet.counts.dropped_messages += self.outbox.dropped_messages
         self.outbox.dropped_messages = 0
