@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from autobahn.run import CASES, NoPython27, run_cases
 from harness.proxies import QUICK
 from stream_proxy.app import App
@@ -42,15 +43,20 @@ def test_autobahn_core_cases() -> None:
     address: list[str] = []
 
     async def serve() -> None:
-        app = App(Settings.model_validate(QUICK | {
-            "upstream_url": "ws://127.0.0.1:9", "consumer_ping_seconds": 0,
-            "max_message_bytes": 32 << 20, "outbox_bytes": 64 << 20,
-        }))
+        app = App(
+            Settings.model_validate(
+                QUICK
+                | {
+                    "upstream_url": "ws://127.0.0.1:9",
+                    "consumer_ping_seconds": 0,
+                    "max_message_bytes": 32 << 20,
+                    "outbox_bytes": 64 << 20,
+                }
+            )
+        )
 
         def accept() -> asyncio.Protocol:
-            connection = EchoingConsumer(app.outlet)
-            app.outlet.connections[connection] = None
-            return connection
+            return EchoingConsumer(app.outlet)
 
         app.outlet.accept = accept  # type: ignore[method-assign]
         await app.start()
@@ -66,7 +72,9 @@ def test_autobahn_core_cases() -> None:
         verdict = run_cases(f"{address[0]}/v2/iex", CASES, ENVIRONMENT)
     except NoPython27:
         print("\n*** Python 2.7 is missing: Autobahn's cases are left out ***", file=sys.__stdout__)
-        assert not os.environ.get("CI"), "CI has Python 2.7: something is wrong with its environment"
+        assert not os.environ.get("CI"), (
+            "CI has Python 2.7: something is wrong with its environment"
+        )
         pytest.skip("no Python 2.7 on this machine")
     finally:
         done.set()

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness.proxies import ProxyProcess, proxy_process
 from harness.simulated import SimulatorProcess, simulator
-
 from stream_proxy.model.time import timestamp_ns
 from stream_proxy.wire.alpaca.codec import MSGPACK
 
@@ -34,8 +34,16 @@ NODE = shutil.which("node")
 WANTED_MESSAGES = 3000
 FEED_OF = {"stock": "iex", "option": "indicative", "crypto": "crypto-us", "news": "news"}
 TYPE_OF = {
-    "trades": "t", "quotes": "q", "bars": "b", "updatedBars": "u", "dailyBars": "d",
-    "statuses": "s", "lulds": "l", "imbalances": "i", "orderbooks": "o", "news": "n",
+    "trades": "t",
+    "quotes": "q",
+    "bars": "b",
+    "updatedBars": "u",
+    "dailyBars": "d",
+    "statuses": "s",
+    "lulds": "l",
+    "imbalances": "i",
+    "orderbooks": "o",
+    "news": "n",
 }
 _COMPARED = ("p", "s", "bp", "ap", "bs", "as", "o", "h", "l", "c", "v", "n", "i")
 """Number fields that are compared where the SDK shows them; text and lists it may reshape."""
@@ -81,58 +89,123 @@ def _python(script: str) -> list[str]:
     return [sys.executable, str(SDK / script)]
 
 
-def _commands(proxy: ProxyProcess, contracts: list[str]) -> Iterator[tuple[str, str, list[str], Any]]:
+def _commands(
+    proxy: ProxyProcess, contracts: list[str]
+) -> Iterator[tuple[str, str, list[str], Any]]:
     """Name, stream, command and topics of every client."""
     plain, tls = proxy.addresses[0], proxy.addresses[1].replace("wss://", "https://")
     option_topics = {"trades": ["*"], "quotes": contracts[:20]}
     crypto_topics = {"trades": ["*"], "quotes": ["ETH/USD"], "orderbooks": ["BTC/USD"]}
     alpaca_py = [*_python("alpaca_py_client.py"), "--raw"]
-    yield ("alpaca-py stocks", "stock", [*alpaca_py, "--url", f"{plain}/v2/iex"],
-           {"trades": ["AAPL", "MSFT"], "quotes": ["AAPL"], "bars": ["*"], "statuses": ["*"]})
-    yield ("alpaca-py options", "option", [*alpaca_py, "--url", f"{plain}/v1beta1/indicative"],
-           option_topics)
-    yield ("alpaca-py crypto", "crypto", [*alpaca_py, "--url", f"{plain}/v1beta3/crypto/us"],
-           crypto_topics)
+    yield (
+        "alpaca-py stocks",
+        "stock",
+        [*alpaca_py, "--url", f"{plain}/v2/iex"],
+        {"trades": ["AAPL", "MSFT"], "quotes": ["AAPL"], "bars": ["*"], "statuses": ["*"]},
+    )
+    yield (
+        "alpaca-py options",
+        "option",
+        [*alpaca_py, "--url", f"{plain}/v1beta1/indicative"],
+        option_topics,
+    )
+    yield (
+        "alpaca-py crypto",
+        "crypto",
+        [*alpaca_py, "--url", f"{plain}/v1beta3/crypto/us"],
+        crypto_topics,
+    )
     yield "alpaca-py news", "news", [*alpaca_py, "--url", f"{plain}/v1beta1/news"], {"news": ["*"]}
-    yield ("alpaca-py, its models", "stock",
-           [*_python("alpaca_py_client.py"), "--url", f"{plain}/v2/iex"],
-           {"trades": ["NVDA"], "quotes": ["NVDA", "TSLA"]})
-    yield ("alpaca-trade-api", "stock",
-           [str(LEGACY), str(SDK / "legacy_client.py"), "--raw", "--feed", "iex", "--url", plain],
-           {"trades": ["*"], "quotes": ["MSFT"]})
-    yield ("plain JSON", "stock", [*_python("json_client.py"), "--url", f"{plain}/v2/iex"],
-           {"trades": ["*"], "quotes": ["*"]})
-    yield ("Go stocks", "stock", [*_python("go_replay.py"), "--url", f"{plain}/iex"],
-           {"trades": ["*"], "quotes": ["AMD"]})
-    yield ("Go options", "option", [*_python("go_replay.py"), "--url", f"{plain}/indicative"],
-           option_topics)
+    yield (
+        "alpaca-py, its models",
+        "stock",
+        [*_python("alpaca_py_client.py"), "--url", f"{plain}/v2/iex"],
+        {"trades": ["NVDA"], "quotes": ["NVDA", "TSLA"]},
+    )
+    yield (
+        "alpaca-trade-api",
+        "stock",
+        [str(LEGACY), str(SDK / "legacy_client.py"), "--raw", "--feed", "iex", "--url", plain],
+        {"trades": ["*"], "quotes": ["MSFT"]},
+    )
+    yield (
+        "plain JSON",
+        "stock",
+        [*_python("json_client.py"), "--url", f"{plain}/v2/iex"],
+        {"trades": ["*"], "quotes": ["*"]},
+    )
+    yield (
+        "Go stocks",
+        "stock",
+        [*_python("go_replay.py"), "--url", f"{plain}/iex"],
+        {"trades": ["*"], "quotes": ["AMD"]},
+    )
+    yield (
+        "Go options",
+        "option",
+        [*_python("go_replay.py"), "--url", f"{plain}/indicative"],
+        option_topics,
+    )
     yield "Go crypto", "crypto", [*_python("go_replay.py"), "--url", f"{plain}/us"], crypto_topics
-    yield ("C# stocks", "stock", [*_python("csharp_replay.py"), "--url", f"{plain}/v2/iex"],
-           {"trades": ["AAPL"], "quotes": ["*"]})
-    yield ("C# options", "option",
-           [*_python("csharp_replay.py"), "--url", f"{plain}/v1beta1/indicative"], option_topics)
+    yield (
+        "C# stocks",
+        "stock",
+        [*_python("csharp_replay.py"), "--url", f"{plain}/v2/iex"],
+        {"trades": ["AAPL"], "quotes": ["*"]},
+    )
+    yield (
+        "C# options",
+        "option",
+        [*_python("csharp_replay.py"), "--url", f"{plain}/v1beta1/indicative"],
+        option_topics,
+    )
     if NODE is not None:
         v4 = [NODE, str(SDK / "js" / "v4_client.mjs")]
         v3 = [NODE, str(SDK / "js" / "v3_client.mjs"), "--feed", "iex", "--url", tls]
-        yield ("JavaScript 4 stocks", "stock", [*v4, "--url", f"{plain}/v2/iex"],
-               {"trades": ["MSFT"], "quotes": ["*"]})
-        yield ("JavaScript 4 as in its manual", "stock",
-               [*v4, "--on-connect", "--url", f"{plain}/v2/iex"], {"quotes": ["SPY", "QQQ"]})
-        yield ("JavaScript 4 crypto", "crypto", [*v4, "--url", f"{plain}/v1beta3/crypto/us"],
-               {"trades": ["*"], "quotes": ["*"]})
-        yield ("JavaScript 4 options", "option", [*v4, "--url", f"{plain}/v1beta1/indicative"],
-               option_topics)
+        yield (
+            "JavaScript 4 stocks",
+            "stock",
+            [*v4, "--url", f"{plain}/v2/iex"],
+            {"trades": ["MSFT"], "quotes": ["*"]},
+        )
+        yield (
+            "JavaScript 4 as in its manual",
+            "stock",
+            [*v4, "--on-connect", "--url", f"{plain}/v2/iex"],
+            {"quotes": ["SPY", "QQQ"]},
+        )
+        yield (
+            "JavaScript 4 crypto",
+            "crypto",
+            [*v4, "--url", f"{plain}/v1beta3/crypto/us"],
+            {"trades": ["*"], "quotes": ["*"]},
+        )
+        yield (
+            "JavaScript 4 options",
+            "option",
+            [*v4, "--url", f"{plain}/v1beta1/indicative"],
+            option_topics,
+        )
         yield ("JavaScript 3 over TLS", "stock", v3, {"trades": ["*"], "quotes": ["NVDA"]})
 
 
 @contextlib.contextmanager
-def _running(proxy: ProxyProcess, certificate: Path, contracts: list[str]
-             ) -> Iterator[list[Client]]:
+def _running(
+    proxy: ProxyProcess, certificate: Path, contracts: list[str]
+) -> Iterator[list[Client]]:
     environment = os.environ | {"NODE_EXTRA_CA_CERTS": str(certificate)}
     clients = []
     for name, stream, command, topics in _commands(proxy, contracts):
-        command += ["--stream", stream, "--key", "any", "--secret", "any",
-                    "--subscribe", json.dumps(topics)]
+        command += [
+            "--stream",
+            stream,
+            "--key",
+            "any",
+            "--secret",
+            "any",
+            "--subscribe",
+            json.dumps(topics),
+        ]
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -163,12 +236,14 @@ def _connection(ledger: dict[str, Any], feed: str) -> dict[str, Any]:
 
 def _expected(client: Client, connection: dict[str, Any]) -> Counter[tuple[str, str]]:
     """What the ledger says that this client's subscription amounts to."""
-    return Counter({
-        (kind, symbol): count
-        for kind, by_symbol in connection["counts"].items()
-        for symbol, count in by_symbol.items()
-        if client.wants(kind, symbol)
-    })
+    return Counter(
+        {
+            (kind, symbol): count
+            for kind, by_symbol in connection["counts"].items()
+            for symbol, count in by_symbol.items()
+            if client.wants(kind, symbol)
+        }
+    )
 
 
 def _numbers(message: dict[str, Any], keys: tuple[str, ...]) -> tuple[Any, ...]:
@@ -216,9 +291,12 @@ def _let_it_flow(alpaca: SimulatorProcess, clients: list[Client]) -> None:
     """Run the markets for a while, stop them, and wait until everything sent has arrived."""
     alpaca.post("/start")
     _until(
-        lambda: _connection(alpaca.get("/ledger"), "iex")["messages"] > WANTED_MESSAGES
-        and _connection(alpaca.get("/ledger"), "news")["messages"] > 3,
-        60, "enough messages",
+        lambda: (
+            _connection(alpaca.get("/ledger"), "iex")["messages"] > WANTED_MESSAGES
+            and _connection(alpaca.get("/ledger"), "news")["messages"] > 3
+        ),
+        60,
+        "enough messages",
     )
     alpaca.post("/hold")
     ledger = alpaca.get("/ledger")
@@ -226,7 +304,8 @@ def _let_it_flow(alpaca: SimulatorProcess, clients: list[Client]) -> None:
         expected = _expected(client, _connection(ledger, FEED_OF[client.stream])).total()
         _until(
             lambda client=client, expected=expected: len(client.messages) >= expected,  # type: ignore[misc]
-            30, f"{client.name} has {len(client.messages)} of {expected} messages",
+            30,
+            f"{client.name} has {len(client.messages)} of {expected} messages",
         )
 
 
@@ -237,13 +316,12 @@ def _items(alpaca: SimulatorProcess, number: int) -> list[dict[str, Any]]:
 
 def _compare_values(client: Client, sent: list[dict[str, Any]]) -> None:
     """Symbols, prices, sizes and, where the SDK keeps them, nanoseconds: the same multiset."""
-    resolution = next(
-        (e["t_resolution_ns"] for e in client.events if e.get("t_resolution_ns")), 1
-    )
+    resolution = next((e["t_resolution_ns"] for e in client.events if e.get("t_resolution_ns")), 1)
     for kind in {m["T"] for m in client.messages} - {"n", "o"}:
         mine = [m for m in client.messages if m["T"] == kind]
         keys = tuple(
-            key for key in _COMPARED
+            key
+            for key in _COMPARED
             if all(isinstance(m.get(key), int | float) for m in mine)
             # JavaScript numbers end at 2**53; crypto ids don't.
             and not (key == "i" and client.stream == "crypto")

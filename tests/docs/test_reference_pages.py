@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from stream_proxy.cli.document import pages
 from stream_proxy.cli.document import document as document_command
+from stream_proxy.cli.document import pages
 from stream_proxy.config.load import load
 from stream_proxy.config.schema import Settings
 from stream_proxy.wire.alpaca.codes import ERROR_CODES

@@ -110,8 +110,13 @@ async def consumer(
     """Connect, authenticate, and read until the block ends."""
     extra = {"Content-Type": f"application/{codec}"} | (headers or {})
     async with connect(
-        url, additional_headers=extra, compression=None, max_size=1 << 20, proxy=None,
-        close_timeout=2, **options,
+        url,
+        additional_headers=extra,
+        compression=None,
+        max_size=1 << 20,
+        proxy=None,
+        close_timeout=2,
+        **options,
     ) as socket:
         made = TestConsumer(socket, CODECS[codec], keep)
         try:
@@ -119,7 +124,8 @@ async def consumer(
                 await made.say(action="auth", key="any", secret="any")
                 await eventually(
                     lambda: any(c.get("msg") == "authenticated" for c in made.controls),
-                    15, "authenticated",
+                    15,
+                    "authenticated",
                 )
             yield made
         finally:

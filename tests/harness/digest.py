@@ -34,8 +34,9 @@ class Digest:
     def trade(self, symbol: str, t_ns: int, price: float, size: float) -> None:
         self._line(symbol, f"t{t_ns},{price:.6f},{size:.0f}")
 
-    def quote(self, symbol: str, t_ns: int, bid: float, bid_size: float, ask: float, ask_size: float
-              ) -> None:
+    def quote(
+        self, symbol: str, t_ns: int, bid: float, bid_size: float, ask: float, ask_size: float
+    ) -> None:
         self._line(symbol, f"q{t_ns},{bid:.6f},{bid_size:.0f},{ask:.6f},{ask_size:.0f}")
 
     def message(self, m: dict[str, Any], t_ns: int) -> None:

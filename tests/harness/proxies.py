@@ -18,10 +18,18 @@ from stream_proxy.app import App
 from stream_proxy.config.schema import Settings
 
 QUICK: dict[str, Any] = {
-    "key": "PKTESTKEY", "secret": "a-secret-of-the-account", "port": 0, "linger_seconds": 0.2,
-    "backoff_initial_seconds": 0.05, "backoff_max_seconds": 0.5, "ping_interval_seconds": 0.5,
-    "pong_timeout_seconds": 1.0, "handshake_timeout_seconds": 2.0, "slot_seconds": 3.0,
-    "acknowledgement_timeout_seconds": 1.5, "drain_seconds": 2.0,
+    "key": "PKTESTKEY",
+    "secret": "a-secret-of-the-account",
+    "port": 0,
+    "linger_seconds": 0.2,
+    "backoff_initial_seconds": 0.05,
+    "backoff_max_seconds": 0.5,
+    "ping_interval_seconds": 0.5,
+    "pong_timeout_seconds": 1.0,
+    "handshake_timeout_seconds": 2.0,
+    "slot_seconds": 3.0,
+    "acknowledgement_timeout_seconds": 1.5,
+    "drain_seconds": 2.0,
 }
 """Settings for tests: everything that waits, waits a little."""
 
@@ -57,17 +65,30 @@ class ProxyProcess:
 
 
 @contextlib.contextmanager
-def proxy_process(upstream_url: str, state_dir: Path, *arguments: str, **environment: str
-                  ) -> Iterator[ProxyProcess]:
+def proxy_process(
+    upstream_url: str, state_dir: Path, *arguments: str, **environment: str
+) -> Iterator[ProxyProcess]:
     """Run ``stream-proxy serve`` on a free port for the length of a block."""
     command = [
-        sys.executable, "-m", "stream_proxy", "serve", "--upstream-url", upstream_url,
-        "--port", "0", *arguments,
+        sys.executable,
+        "-m",
+        "stream_proxy",
+        "serve",
+        "--upstream-url",
+        upstream_url,
+        "--port",
+        "0",
+        *arguments,
     ]
-    variables = {k: v for k, v in os.environ.items() if not k.startswith(("STREAM_PROXY_", "ALPACA"))}
+    variables = {
+        k: v for k, v in os.environ.items() if not k.startswith(("STREAM_PROXY_", "ALPACA"))
+    }
     variables |= {
-        "ALPACA_KEY": "PKTESTKEY", "ALPACA_SECRET": "a-secret-of-the-account",
-        "STREAM_PROXY_STATE_DIR": str(state_dir), "STREAM_PROXY_TLS_PORT": "0", "NO_COLOR": "1",
+        "ALPACA_KEY": "PKTESTKEY",
+        "ALPACA_SECRET": "a-secret-of-the-account",
+        "STREAM_PROXY_STATE_DIR": str(state_dir),
+        "STREAM_PROXY_TLS_PORT": "0",
+        "NO_COLOR": "1",
     } | environment
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env=variables, cwd=state_dir
@@ -80,7 +101,9 @@ def proxy_process(upstream_url: str, state_dir: Path, *arguments: str, **environ
                 handle.addresses = re.findall(r"wss?://[^'\"]+", line)
                 break
         assert handle.addresses, "the proxy ended before it listened: " + "".join(handle.log)
-        reader = threading.Thread(target=lambda: handle.log.extend(process.stderr or ()), daemon=True)
+        reader = threading.Thread(
+            target=lambda: handle.log.extend(process.stderr or ()), daemon=True
+        )
         reader.start()
         try:
             yield handle

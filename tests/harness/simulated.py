@@ -54,7 +54,14 @@ class SimulatorProcess:
 def simulator(*arguments: str) -> Iterator[SimulatorProcess]:
     """Run ``stream-proxy simulate`` on free ports for the length of a block."""
     command = [
-        sys.executable, "-m", "stream_proxy", "simulate", "--port", "0", "--control-port", "0",
+        sys.executable,
+        "-m",
+        "stream_proxy",
+        "simulate",
+        "--port",
+        "0",
+        "--control-port",
+        "0",
         *arguments,
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -53,9 +53,14 @@ class Sink(WSListener):
         if message.get("msg") == "connected":
             self._say(transport, {"action": "auth", "key": "any", "secret": "any"})
         elif message.get("msg") == "authenticated":
-            self._say(transport, {
-                "action": "subscribe", "trades": self._symbols, "quotes": self._symbols,
-            })
+            self._say(
+                transport,
+                {
+                    "action": "subscribe",
+                    "trades": self._symbols,
+                    "quotes": self._symbols,
+                },
+            )
         elif message["T"] == "subscription":
             self.subscribed.set()
 

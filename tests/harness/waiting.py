@@ -9,7 +9,9 @@ from collections.abc import Callable
 _STEP_SECONDS = 0.01
 
 
-async def eventually(condition: Callable[[], object], seconds: float = 10.0, what: str = "") -> None:
+async def eventually(
+    condition: Callable[[], object], seconds: float = 10.0, what: str = ""
+) -> None:
     """Return as soon as the condition holds; fail with its name when it never does."""
     deadline = time.monotonic() + seconds
     while not condition():

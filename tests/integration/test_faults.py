@@ -72,12 +72,14 @@ class Scene:
         """The simulator's connections with this proxy, oldest first."""
         ledger = await self.alpaca.ledger()
         return [
-            record for record in ledger["connections"]
+            record
+            for record in ledger["connections"]
             if record["feed"] == FEED and record["number"] >= self.first_record
         ]
 
     async def restored(self, seconds: float) -> dict[str, Any]:
         """Wait until the simulator's newest connection is open and holds the union again."""
+
         def holds(records: list[dict[str, Any]]) -> bool:
             newest = records[-1]
             topics = {channel: set(symbols) for channel, symbols in newest["topics"].items()}
@@ -103,12 +105,14 @@ async def flowing(consumers: Sequence[TestConsumer], seconds: float) -> None:
     before = [client.messages for client in consumers]
     await eventually(
         lambda: all(c.messages > b for c, b in zip(consumers, before, strict=True)),
-        seconds, "data at every consumer",
+        seconds,
+        "data at every consumer",
     )
 
 
-async def until(look: Callable[[], Any], holds: Callable[[Any], bool], seconds: float, what: str
-                ) -> Any:
+async def until(
+    look: Callable[[], Any], holds: Callable[[Any], bool], seconds: float, what: str
+) -> Any:
     """Look, over the network, until what is seen holds."""
     deadline = time.monotonic() + seconds
     while not holds(seen := await look()):
@@ -121,7 +125,9 @@ async def scene(alpaca: SimulatorProcess, app: App) -> AsyncIterator[Scene]:
     first = len((await alpaca.ledger())["connections"]) + 1
     url = app.addresses()[0] + f"/v2/{FEED}"
     async with (
-        consumer(url, "json") as one, consumer(url, "msgpack") as two, consumer(url, "json") as three
+        consumer(url, "json") as one,
+        consumer(url, "msgpack") as two,
+        consumer(url, "json") as three,
     ):
         await one.subscribe(trades=["AAPL"], quotes=["AAPL"])
         await two.subscribe(trades=["MSFT"], quotes=["AAPL", "MSFT"])
@@ -148,8 +154,10 @@ def reconnecting(settings: Settings) -> float:
 def pinging(settings: Settings) -> float:
     """Silence is noticed by a missing pong, and the close isn't answered either."""
     return (
-        settings.ping_interval_seconds + settings.pong_timeout_seconds
-        + SourceTimings().close_seconds + reconnecting(settings)
+        settings.ping_interval_seconds
+        + settings.pong_timeout_seconds
+        + SourceTimings().close_seconds
+        + reconnecting(settings)
     )
 
 
@@ -204,8 +212,9 @@ STRIKES = (
     Strike("refuse_upgrade", twice, set_off="drop", details={"code": 403}),
     Strike("refuse_upgrade", twice, set_off="drop", details={"code": 404}),
     Strike("refuse_auth", twice, set_off="drop", details={"code": 500}),
-    Strike("delay_acks", lambda s: 2, interrupts=False, set_off="subscribe",
-           details={"seconds": 0.7}),
+    Strike(
+        "delay_acks", lambda s: 2, interrupts=False, set_off="subscribe", details={"seconds": 0.7}
+    ),
     Strike("delay_acks", unacknowledged, set_off="subscribe", details={"seconds": 20}),
     Strike("no_acks", unacknowledged, set_off="subscribe"),
     Strike("no_greeting", timing_out, set_off="drop"),
@@ -240,8 +249,12 @@ async def test_the_proxy_is_back(alpaca: SimulatorProcess, strike: Strike) -> No
         if strike.interrupts:
             await eventually(lambda: handler.upstream.interruptions, bound, "the end is noticed")
             await eventually(
-                lambda: handler.upstream.state is UpstreamState.CONNECTED
-                and handler.gaps.current is None, bound, "everything confirmed again",
+                lambda: (
+                    handler.upstream.state is UpstreamState.CONNECTED
+                    and handler.gaps.current is None
+                ),
+                bound,
+                "everything confirmed again",
             )
         await scene.flowing(bound)
         assert time.monotonic() - began < bound + 5
@@ -249,7 +262,8 @@ async def test_the_proxy_is_back(alpaca: SimulatorProcess, strike: Strike) -> No
         records = await until(
             scene.records,
             lambda seen: {c: set(s) for c, s in seen[-1]["topics"].items()} == expected,
-            bound, "the union upstream",
+            bound,
+            "the union upstream",
         )
         assert records[-1]["closed_ns"] == 0
         await scene.never_two()
@@ -340,8 +354,10 @@ async def test_silence_is_normal_while_the_market_is_closed(alpaca: SimulatorPro
             await alpaca.fault("mute", feed=FEED, seconds=2 * settings.silence_longest_seconds)
             (before,) = await made.records()
             await until(
-                made.records, lambda seen: seen[-1]["messages"] > before["messages"] + 20,
-                20, "the end of the silence",
+                made.records,
+                lambda seen: seen[-1]["messages"] > before["messages"] + 20,
+                20,
+                "the end of the silence",
             )
             await made.flowing(20)
             assert len(await made.records()) == 1
@@ -394,7 +410,8 @@ async def test_error_in_answer_to_auth(alpaca: SimulatorProcess, code: int) -> N
             return
         await eventually(
             lambda: upstream.connections == 3 and upstream.state is UpstreamState.CONNECTED,
-            MARGIN * (slot if code == 406 else twice)(settings), "connected again",
+            MARGIN * (slot if code == 406 else twice)(settings),
+            "connected again",
         )
         await scene.flowing(10)
         await scene.restored(10)
@@ -470,9 +487,7 @@ async def test_too_many_requests_is_waited_out(
 ) -> None:
     """HTTP 429 is treated as a held slot, and Retry-After is obeyed."""
     async with proxied(alpaca) as scene:
-        await alpaca.fault(
-            "refuse_upgrade", feed=FEED, code=429, seconds=retry_after, times=times
-        )
+        await alpaca.fault("refuse_upgrade", feed=FEED, code=429, seconds=retry_after, times=times)
         await alpaca.fault("drop", feed=FEED)
         upstream, slot_seconds = scene.handler.upstream, scene.app.settings.slot_seconds
         await eventually(lambda: upstream.state is UpstreamState.SLOT_TAKEN, 20, "429")
@@ -493,9 +508,7 @@ async def test_flapping_is_not_hammered(alpaca: SimulatorProcess) -> None:
         settings = scene.app.settings
         await alpaca.fault("flap", feed=FEED, times=50)
         await alpaca.fault("drop", feed=FEED)
-        records = await until(
-            scene.records, lambda seen: len(seen) >= 11, 60, "ten attempts"
-        )
+        records = await until(scene.records, lambda seen: len(seen) >= 11, 60, "ten attempts")
         opened = [record["opened_ns"] / 1e9 for record in records[1:]]
         pauses = [later - earlier for earlier, later in pairwise(opened)]
         # Half of each delay is certain; from the fifth on it is the longest.

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from harness import digest
 from harness.proxies import proxy_process
 from harness.simulated import simulator
@@ -21,7 +22,10 @@ EVERYTHING = json.dumps({"trades": ["*"], "quotes": ["*"]})
 def client(*command: str) -> subprocess.Popen[str]:
     variables = os.environ | {"PYTHONPATH": str(TESTS)}
     return subprocess.Popen(
-        [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        [sys.executable, *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
         env=variables,
     )
 
@@ -40,23 +44,47 @@ def test_a_recorded_day_arrives_whole(
     expected = digest.of_file(recording)
     assert expected.messages == ROWS
 
-    replay = ["--replay", str(recording), "--replay-speed", "0", "--hold", "--array-messages", "200"]
+    replay = [
+        "--replay",
+        str(recording),
+        "--replay-speed",
+        "0",
+        "--hold",
+        "--array-messages",
+        "200",
+    ]
     with (
         simulator(*replay) as alpaca,
         # The consumers read as fast as they can, each at its own pace: what the slower ones
         # have not read yet waits for them.
         proxy_process(
-            alpaca.streams, tmp_path, "--feeds", "sip",
-            STREAM_PROXY_OUTBOX_BYTES=str(1 << 30), STREAM_PROXY_OUTBOX_AGE_SECONDS="200",
+            alpaca.streams,
+            tmp_path,
+            "--feeds",
+            "sip",
+            STREAM_PROXY_OUTBOX_BYTES=str(1 << 30),
+            STREAM_PROXY_OUTBOX_AGE_SECONDS="200",
             STREAM_PROXY_UPSTREAM_CODEC=upstream_codec,
         ) as proxy,
     ):
         url = f"{proxy.addresses[0]}/v2/sip"
-        own = {codec: client("-m", "harness.digest", url, codec, str(ROWS))
-               for codec in ("json", "msgpack")}
+        own = {
+            codec: client("-m", "harness.digest", url, codec, str(ROWS))
+            for codec in ("json", "msgpack")
+        }
         sdk = client(
-            str(TESTS / "sdk" / "alpaca_py_client.py"), "--raw", "--stream", "stock", "--url", url,
-            "--key", "k", "--secret", "s", "--subscribe", EVERYTHING,
+            str(TESTS / "sdk" / "alpaca_py_client.py"),
+            "--raw",
+            "--stream",
+            "stock",
+            "--url",
+            url,
+            "--key",
+            "k",
+            "--secret",
+            "s",
+            "--subscribe",
+            EVERYTHING,
         )
         clients = [*own.values(), sdk]
         try:

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from harness.proxies import running_app
 from harness.simulated import SimulatorProcess, simulator
 from harness.sinks import symbols_of
 from harness.waiting import eventually
-
 from stream_proxy.app import App
 from stream_proxy.runtime.loop import run
 from stream_proxy.wire.alpaca.codec import MSGPACK
@@ -62,12 +62,15 @@ class Stalled:
 
     async def subscribe(self, symbols: list[str]) -> None:
         loop = asyncio.get_running_loop()
-        await loop.sock_sendall(self._socket, (
-            b"GET /v2/sip HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
-            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            b"Content-Type: application/msgpack\r\n"
-            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-        ))
+        await loop.sock_sendall(
+            self._socket,
+            (
+                b"GET /v2/sip HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+                b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                b"Content-Type: application/msgpack\r\n"
+                b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+            ),
+        )
         await self._until(b"connected")
         await self._say({"action": "auth", "key": "any", "secret": "any"})
         await self._until(b"authenticated")
@@ -100,8 +103,13 @@ class Stalled:
 @contextlib.asynccontextmanager
 async def _sinks(app: App, symbols: list[str]) -> AsyncIterator[subprocess.Popen[str]]:
     command = [
-        sys.executable, "-m", "harness.sinks", f"{app.addresses()[0]}/v2/sip", str(CONSUMERS),
-        str(SYMBOLS_EACH), json.dumps(symbols),
+        sys.executable,
+        "-m",
+        "harness.sinks",
+        f"{app.addresses()[0]}/v2/sip",
+        str(CONSUMERS),
+        str(SYMBOLS_EACH),
+        json.dumps(symbols),
     ]
     environment = os.environ | {"PYTHONPATH": str(TESTS)}
     with subprocess.Popen(
@@ -129,8 +137,12 @@ async def _round(alpaca: SimulatorProcess, with_stalled: bool) -> Round:
     symbols = await asyncio.to_thread(alpaca.get, "/symbols/sip")
     async with (
         running_app(
-            alpaca.streams, feeds="sip", outbox_bytes=OUTBOX_BYTES, ping_interval_seconds=10,
-            pong_timeout_seconds=60, linger_seconds=60,
+            alpaca.streams,
+            feeds="sip",
+            outbox_bytes=OUTBOX_BYTES,
+            ping_interval_seconds=10,
+            pong_timeout_seconds=60,
+            linger_seconds=60,
         ) as app,
         _sinks(app, symbols) as sinks,
     ):
@@ -166,6 +178,7 @@ async def _round(alpaca: SimulatorProcess, with_stalled: bool) -> Round:
 
 def _expected(counts: dict[str, dict[str, int]], symbols: list[str]) -> list[int]:
     """How many messages each sink must have, from the ledger."""
+
     def total(symbol: str) -> int:
         return sum(counts[kind].get(symbol, 0) for kind in counts)
 
@@ -191,7 +204,9 @@ def test_a_stalled_consumer_hurts_nobody() -> None:
 
     for result in rounds[True]:
         assert result.slow_consumers == 1
-        assert MSGPACK.encode({"T": "error", "code": 407, "msg": "slow client"}) in result.stalled_got
+        assert (
+            MSGPACK.encode({"T": "error", "code": 407, "msg": "slow client"}) in result.stalled_got
+        )
         assert result.peak_queued_bytes <= OUTBOX_BYTES
     without, with_it = (statistics.median(r.rate for r in rounds[w]) for w in (False, True))
     print(f"\nrate with a stalled consumer / without: {with_it / without:.3f}", file=sys.__stdout__)

@@ -10,6 +10,7 @@ from stream_proxy import __version__
 from stream_proxy.cli.config import config
 from stream_proxy.cli.demo import demo
 from stream_proxy.cli.doctor import doctor
+from stream_proxy.cli.document import document
 from stream_proxy.cli.serve import serve
 from stream_proxy.cli.simulate import simulate
 from stream_proxy.cli.tail import tail
@@ -44,6 +45,7 @@ app.command()(demo)
 app.command()(simulate)
 app.command()(tail)
 app.command()(doctor)
+app.command(hidden=True)(document)
 app.add_typer(config, name="config")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -155,7 +155,9 @@ class DemoView:
         table = _table("Consumers: as many as you like")
         for column in ("consumer", "protocol", "codec", "feed", "topics", "messages", "queued"):
             numeric = column in ("messages", "queued")
-            table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
+            # Only the topics wrap on a narrow terminal.
+            justify: JustifyMethod = "right" if numeric else "left"
+            table.add_column(column, justify=justify, no_wrap=column != "topics")
         for connection in self._app.outlet.consumers():
             consumer, feed = connection.consumer, connection.feed
             if consumer is None or feed is None:

@@ -270,7 +270,8 @@ def _command(path: str, function: Callable[..., Any]) -> str:
 def _option(name: str, kind: Any, info: OptionInfo) -> str:
     """How an option is written, with the kind of its value."""
     # What stands first inside an annotation is a name, though Typer's record calls it default.
-    declared = [text for text in (info.default, *(info.param_decls or ())) if _is_option(text)]
+    given = (info.default, *(info.param_decls or ()))
+    declared = [text for text in given if isinstance(text, str) and text.startswith("-")]
     names = "/".join(declared) or f"--{name.replace('_', '-')}"
     if kind is bool:
         return names if declared else f"{names}/--no-{names[2:]}"
@@ -279,10 +280,6 @@ def _option(name: str, kind: Any, info: OptionInfo) -> str:
             return f"{names} {text}"
     many = "TEXT, may be repeated" if list[str] in (kind, *get_args(kind)) else "TEXT"
     return f"{names} {many}"
-
-
-def _is_option(text: object) -> bool:
-    return isinstance(text, str) and text.startswith("-")
 
 
 def _parameter_default(default: object) -> str:

@@ -74,7 +74,8 @@ def check_keys(settings: Settings) -> None:
         raise SettingsError(
             [
                 "key: no Alpaca keys are set, so Alpaca would refuse every connection. Set "
-                "ALPACA_KEY and ALPACA_SECRET, or run `stream-proxy demo` to see it work without keys."
+                "ALPACA_KEY and ALPACA_SECRET, or run `stream-proxy demo` to see it work without "
+                "any."
             ]
         )
 

@@ -55,14 +55,14 @@ def load(
         for name, (value, origin) in found.items():
             values[name], origins[name] = value, origin
 
-    path = config_file or (
-        Path(environment[_FILE_VARIABLE]) if environment.get(_FILE_VARIABLE) else None
-    )
+    in_file: dict[str, str] = {}
+    if env_file is not None and env_file.is_file():
+        in_file = {k: v for k, v in dotenv_values(env_file).items() if v is not None}
+    named = environment.get(_FILE_VARIABLE) or in_file.get(_FILE_VARIABLE)
+    path = config_file or (Path(named) if named else None)
     if path is not None:
         put(_from_toml(path, problems))
-    if env_file is not None and env_file.is_file():
-        found = {k: v for k, v in dotenv_values(env_file).items() if v is not None}
-        put(_from_variables(found, f"{env_file}: ", problems, remarks))
+    put(_from_variables(in_file, f"{env_file}: ", problems, remarks))
     put(_from_variables(environment, "", problems, remarks))
     put({name: (value, "command line") for name, value in (overrides or {}).items()})
 

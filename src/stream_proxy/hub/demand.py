@@ -240,13 +240,13 @@ class Demand(Generic[Refusal]):
         return Step(True, SubscriptionSet.of(topics), requests)
 
     def _restore_step(self) -> Step[Refusal] | None:
-        topics: list[Topic] = []
-        for channel in list(self._interest):
-            for symbol in self._target(channel) - self._confirmed.get(channel, set()):
-                topics.append((channel, symbol))
+        topics = sorted(
+            (channel, symbol)
+            for channel in self._interest
+            for symbol in self._target(channel) - self._confirmed.get(channel, set())
+        )
         if not topics:
             return None
-        topics.sort()
         return Step(True, SubscriptionSet.of(topics[: self._restore_chunk]))
 
     def _removal_step(self) -> Step[Refusal] | None:

@@ -163,7 +163,8 @@ class Hub:
             self._leave(outbox, current)
         if topics:
             # A group with nothing to say is an empty list, and so false: compare with None.
-            self._join(outbox, self._new_group(shape, key, topics) if existing is None else existing)
+            group = self._new_group(shape, key, topics) if existing is None else existing
+            self._join(outbox, group)
 
     def remove(self, outbox: Outbox) -> None:
         """Take a consumer out; nobody else notices."""

@@ -61,7 +61,6 @@ from stream_proxy.wire.websocket import frame
 
 CLOSE_POLICY = 1008
 CLOSE_GOING_AWAY = 1001
-CLOSE_TRY_LATER = 1013
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +144,11 @@ class ConsumerConnection(WebSocketConnection):
 
     def _write(self, frames: bytes) -> None:
         self.transport.write(frames)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # Not before: after a failed TLS handshake nobody would ever take it off the list.
+        self._outlet.connections[self] = None
 
     # Handshake
 
@@ -440,9 +444,7 @@ class WebSocketOutlet:
 
     def accept(self) -> asyncio.Protocol:
         """A protocol for one new socket: the factory for ``loop.create_server``."""
-        connection = ConsumerConnection(self)
-        self.connections[connection] = None
-        return connection
+        return ConsumerConnection(self)
 
     def forget(self, connection: WebSocketConnection) -> None:
         self.connections.pop(connection, None)

@@ -193,9 +193,11 @@ class WebSocketConnection(asyncio.Protocol):
                 self.transport.write(data)
             else:
                 self.transport.close()
-        if self.transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
+        closing = self.transport.is_closing()
+        if not closing and self.transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
             self.abort()
-        elif self._protocol.close_expected() and self._grace is None:
+        elif (closing or self._protocol.close_expected()) and self._grace is None:
+            # A closing transport waits for its peer to read, and a stalled one never does.
             self._grace = self._loop.call_later(CLOSE_GRACE_SECONDS, self.abort)
 
     def _handshake(self, request: Request) -> None:

@@ -76,9 +76,7 @@ class Simulator:
             connection.abort()
 
     def _accept(self) -> SimulatorConnection:
-        connection = SimulatorConnection(self)
-        self.connections[connection] = None
-        return connection
+        return SimulatorConnection(self)
 
     def forget(self, connection: WebSocketConnection) -> None:
         self.connections.pop(connection, None)

@@ -6,6 +6,7 @@ Data" (subscriptions); where the documentation is silent, what the SDKs were see
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import struct
@@ -86,6 +87,10 @@ class SimulatorConnection(WebSocketConnection):
     @property
     def authenticated(self) -> bool:
         return self.key is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._simulator.connections[self] = None
 
     # Handshake
 

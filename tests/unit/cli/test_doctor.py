@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -108,13 +109,34 @@ async def test_no_server_is_a_sentence_and_so_is_no_name(command: Command, free_
         assert time.monotonic() - started < 20
 
 
+async def test_a_certificate_nobody_signed_is_refused_until_it_is_trusted(
+    command: Command, tmp_path: Path, free_port: int
+):
+    tls = {"tls_self_signed": True, "tls_port": 0, "state_dir": tmp_path}
+    with simulator() as upstream:
+        async with running_app(upstream.streams, **tls) as app:
+            where = {
+                "STREAM_PROXY_UPSTREAM_URL": app.addresses()[1],
+                "STREAM_PROXY_PORT": str(free_port),
+                "STREAM_PROXY_FEEDS": "iex",
+            }
+            ran = await command("doctor", **where, **KEYS)
+            assert ran.status == 1
+            assert "✗ tls: the certificate of 127.0.0.1 was refused" in ran.out
+            trusted = {"STREAM_PROXY_UPSTREAM_CA": str(app.certificate)}
+            ran = await command("doctor", **where, **trusted, **KEYS)
+            assert ran.status == 0, ran.out
+            assert "✓ tls: the certificate of 127.0.0.1 is valid until" in ran.out
+            assert "✓ stream iex: authenticated" in ran.out
+
+
 async def test_wrong_settings_are_lines_of_the_report(command: Command):
     ran = await command("doctor", STREAM_PROXY_PROT="1")
     assert ran.status == 1
     assert "✗ settings: STREAM_PROXY_PROT" in ran.out and "STREAM_PROXY_PORT?" in ran.out
 
 
-async def test_a_port_of_somebody_else_and_missing_keys_are_wrong(command: Command, tmp_path):
+async def test_a_port_of_somebody_else_and_missing_keys_are_wrong(command: Command):
     with simulator() as stranger:
         port = stranger.control.rpartition(":")[2]  # speaks HTTP, not Alpaca's protocol
         ran = await command("doctor", STREAM_PROXY_PORT=port, STREAM_PROXY_HOST="127.0.0.1")

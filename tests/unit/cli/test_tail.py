@@ -88,7 +88,8 @@ def test_messages_are_described_in_words():
         "as": 3,
         "t": "2026-01-02T03:04:05Z",
     }
-    assert line(FEEDS["iex"], quote) == "2026-01-02T03:04:05Z  quotes:AAPL  1.5 × 2  |  1.6 × 3"
+    expected = "2026-01-02T03:04:05Z  quotes:AAPL  1.5 × 2  |  1.6 × 3"  # noqa: RUF001
+    assert line(FEEDS["iex"], quote) == expected
     assert "whole book" in describe({"T": "o", "r": True, "b": [1], "a": []})
     assert describe({"T": "zz", "S": "A", "future": 1}) == "future=1"
 

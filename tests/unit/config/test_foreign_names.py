@@ -13,29 +13,66 @@ from stream_proxy.config.load import load
 _SEEDS = Path(__file__).resolve().parents[4] / "shared" / "seeds"
 
 # By the documents that name them.
-GRPC_PROXY = """
-    ALPACA_KEY ALPACA_SECRET CREAM_ENV ALPACA_FEED STREAM_PROXY_GRPC_PORT STREAM_PROXY_HEALTH_PORT
-    STREAM_PROXY_METRICS_PORT OTEL_ENABLED OTEL_EXPORTER_OTLP_ENDPOINT RUST_LOG
-""".split()
-TRADE_UPDATES_PROXY = """
-    ALPACA_API_KEY ALPACA_SECRET_KEY ALPACA_LIVE_API_KEY ALPACA_LIVE_SECRET_KEY PROXY_PORT
-""".split()
-KINESIS_PRODUCER = """
-    ALPACA_API_KEY ALPACA_SECRET_KEY ALPACA_WEBSOCKET_URL STOCK_SYMBOLS LOCAL_MODE
-    LOCAL_OUTPUT_PATH AWS_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY KINESIS_STREAM_NAME
-    BATCH_SIZE BATCH_TIMEOUT_SECONDS MAX_RECONNECT_ATTEMPTS
-""".split()
+GRPC_PROXY = [
+    "ALPACA_KEY",
+    "ALPACA_SECRET",
+    "CREAM_ENV",
+    "ALPACA_FEED",
+    "STREAM_PROXY_GRPC_PORT",
+    "STREAM_PROXY_HEALTH_PORT",
+    "STREAM_PROXY_METRICS_PORT",
+    "OTEL_ENABLED",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "RUST_LOG",
+]
+TRADE_UPDATES_PROXY = [
+    "ALPACA_API_KEY",
+    "ALPACA_SECRET_KEY",
+    "ALPACA_LIVE_API_KEY",
+    "ALPACA_LIVE_SECRET_KEY",
+    "PROXY_PORT",
+]
+KINESIS_PRODUCER = [
+    "ALPACA_API_KEY",
+    "ALPACA_SECRET_KEY",
+    "ALPACA_WEBSOCKET_URL",
+    "STOCK_SYMBOLS",
+    "LOCAL_MODE",
+    "LOCAL_OUTPUT_PATH",
+    "AWS_REGION",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "KINESIS_STREAM_NAME",
+    "BATCH_SIZE",
+    "BATCH_TIMEOUT_SECONDS",
+    "MAX_RECONNECT_ATTEMPTS",
+]
 PYTHON_CLIENT = ["ALPACA_API_KEY", "ALPACA_API_SECRET"]
 DOTNET_SECTIONS = {
-    "Alpaca__Streaming": """
-        Enabled WebSocketUrl ApiKey ApiSecret MaxSymbols SubscribeToTrades SubscribeToQuotes
-        SubscribeToBars ReconnectBaseDelayMs ReconnectMaxDelayMs MessageTimeoutSeconds
-        HealthCheckIntervalSeconds AuthTimeoutSeconds EnableDetailedLogging
-    """.split(),
-    "Alpaca__Fallback": """
-        EnableYahooFallback FallbackActivationDelaySeconds PrimaryRecoveryGracePeriodSeconds
-        MaxConsecutiveFailures NotifyUsersOnFallback NotifyUsersOnRecovery
-    """.split(),
+    "Alpaca__Streaming": [
+        "Enabled",
+        "WebSocketUrl",
+        "ApiKey",
+        "ApiSecret",
+        "MaxSymbols",
+        "SubscribeToTrades",
+        "SubscribeToQuotes",
+        "SubscribeToBars",
+        "ReconnectBaseDelayMs",
+        "ReconnectMaxDelayMs",
+        "MessageTimeoutSeconds",
+        "HealthCheckIntervalSeconds",
+        "AuthTimeoutSeconds",
+        "EnableDetailedLogging",
+    ],
+    "Alpaca__Fallback": [
+        "EnableYahooFallback",
+        "FallbackActivationDelaySeconds",
+        "PrimaryRecoveryGracePeriodSeconds",
+        "MaxConsecutiveFailures",
+        "NotifyUsersOnFallback",
+        "NotifyUsersOnRecovery",
+    ],
     "FeatureFlags": ["EnableAlpacaStreaming"],
 }
 DOTNET = [f"{section}__{key}" for section, keys in DOTNET_SECTIONS.items() for key in keys]

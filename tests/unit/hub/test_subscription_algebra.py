@@ -83,7 +83,11 @@ class SubscriptionAlgebra(RuleBasedStateMachine):
         super().__init__()
         self.clock = TurningClock()
         self.handler = FeedHandler(
-            FEEDS["iex"], MSGPACK, self.clock, widen_above=WIDEN_ABOVE, linger_seconds=LINGER_SECONDS,
+            FEEDS["iex"],
+            MSGPACK,
+            self.clock,
+            widen_above=WIDEN_ABOVE,
+            linger_seconds=LINGER_SECONDS,
             subscribe_chunk=2,
         )
         self.shape = PlainShape()
@@ -244,7 +248,8 @@ class SubscriptionAlgebra(RuleBasedStateMachine):
             if player.consumer.pending is not None:
                 counted.update(player.consumer.pending.topics)
         interest = {
-            (c, s): n for c, symbols in self.handler.demand._interest.items()
+            (c, s): n
+            for c, symbols in self.handler.demand._interest.items()
             for s, n in symbols.items()
         }
         assert interest == dict(counted)
@@ -270,6 +275,4 @@ def _number(item: bytes) -> int:
 
 
 TestSubscriptionAlgebra = SubscriptionAlgebra.TestCase
-TestSubscriptionAlgebra.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None
-)
+TestSubscriptionAlgebra.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

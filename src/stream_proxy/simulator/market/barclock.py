@@ -71,7 +71,11 @@ class BarClock:
         bars.day.add(price, size, effects.daily)
 
     def late_trade(
-        self, bars: SymbolBars, minute_start_ns: int, price: float, size: float,
+        self,
+        bars: SymbolBars,
+        minute_start_ns: int,
+        price: float,
+        size: float,
         effects: BarEffects,
     ) -> None:
         """Count a trade of the minute before, in which its symbol must have traded already."""
@@ -102,7 +106,8 @@ class BarClock:
         ]
         messages += [
             bars.day.message(DailyBar, bars.symbol, bars.day_start_ns)
-            for bars in closed if bars.day.is_complete
+            for bars in closed
+            if bars.day.is_complete
         ]
         self._agenda.at(edge_ns + BAR_DELAY_NS, lambda _, out: out.extend(messages))
         self._agenda.at(edge_ns + UPDATE_DELAY_NS, self._send_updates)
@@ -113,5 +118,6 @@ class BarClock:
         revised, self._revised = self._revised, {}
         out.extend(
             minute.message(UpdatedBar, bars.symbol, start_ns)
-            for bars, (start_ns, minute) in revised.items() if minute.is_complete
+            for bars, (start_ns, minute) in revised.items()
+            if minute.is_complete
         )

@@ -17,7 +17,14 @@ class BarBuilder:
     """
 
     __slots__ = (
-        "_notional", "_notional_volume", "close", "count", "high", "low", "open", "volume",
+        "_notional",
+        "_notional_volume",
+        "close",
+        "count",
+        "high",
+        "low",
+        "open",
+        "volume",
     )
 
     def __init__(self) -> None:
@@ -68,6 +75,13 @@ class BarBuilder:
     def message(self, kind: type[Bar], symbol: str, start_ns: int) -> Bar:
         """The bar as ``Bar``, ``UpdatedBar`` or ``DailyBar``, stamped with its left edge."""
         return kind(
-            symbol, self.open, self.high, self.low, self.close, self.volume,
-            to_timestamp(start_ns), self.count, self.vwap,
+            symbol,
+            self.open,
+            self.high,
+            self.low,
+            self.close,
+            self.volume,
+            to_timestamp(start_ns),
+            self.count,
+            self.vwap,
         )

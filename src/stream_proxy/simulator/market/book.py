@@ -74,7 +74,15 @@ class Book:
     """
 
     __slots__ = (
-        "_anchor", "_gap", "_largest", "_pull", "_scale", "_smallest", "asks", "bids", "symbol",
+        "_anchor",
+        "_gap",
+        "_largest",
+        "_pull",
+        "_scale",
+        "_smallest",
+        "asks",
+        "bids",
+        "symbol",
     )
 
     def __init__(self, symbol: str, price: float, decimals: int, usd: float, rng: Random) -> None:
@@ -143,7 +151,9 @@ class Book:
     def changes(self, at_ns: int) -> OrderBook:
         """The levels that changed since the last call, and start noting anew."""
         message = OrderBook(
-            self.symbol, to_timestamp(at_ns), self._levels(self.bids.changed),
+            self.symbol,
+            to_timestamp(at_ns),
+            self._levels(self.bids.changed),
             self._levels(self.asks.changed),
         )
         self.bids.changed.clear()
@@ -164,8 +174,12 @@ class Book:
         """The best levels as a quote."""
         bids, asks, scale = self.bids, self.asks, self._scale
         return CryptoQuote(
-            self.symbol, bids.best / scale, bids.best_size / SIZE_SCALE, asks.best / scale,
-            asks.best_size / SIZE_SCALE, to_timestamp(at_ns),
+            self.symbol,
+            bids.best / scale,
+            bids.best_size / SIZE_SCALE,
+            asks.best / scale,
+            asks.best_size / SIZE_SCALE,
+            to_timestamp(at_ns),
         )
 
     @property

@@ -15,16 +15,26 @@ from stream_proxy.simulator.market.crypto_bars import CryptoBarClock, PairBars
 
 # pair, price, decimals of the price, value of the quote currency in USD, share of trades in ticks
 _PAIRS = (
-    ("BTC/USD", 97_350.0, 3, 1.0, 0.20), ("ETH/USD", 3_340.0, 3, 1.0, 0.20),
-    ("SOL/USD", 252.0, 4, 1.0, 0.15), ("DOGE/USD", 0.385, 7, 1.0, 0.15),
-    ("XRP/USD", 1.12, 5, 1.0, 0.15), ("AVAX/USD", 35.4, 4, 1.0, 0.10),
-    ("LINK/USD", 15.1, 4, 1.0, 0.10), ("LTC/USD", 89.6, 4, 1.0, 0.10),
-    ("BCH/USD", 489.0, 3, 1.0, 0.10), ("UNI/USD", 9.11, 4, 1.0, 0.10),
-    ("AAVE/USD", 161.0, 4, 1.0, 0.10), ("DOT/USD", 5.83, 5, 1.0, 0.10),
-    ("SHIB/USD", 0.0000248, 12, 1.0, 0.10), ("BTC/USDT", 97_360.0, 3, 1.0, 0.15),
-    ("ETH/USDT", 3_341.0, 3, 1.0, 0.10), ("ETH/BTC", 0.03431, 9, 97_350.0, 0.05),
-    ("MKR/USD", 1_480.0, 3, 1.0, 0.02), ("CRV/USD", 0.452, 6, 1.0, 0.02),
-    ("BAT/USD", 0.217, 6, 1.0, 0.001), ("YFI/USD", 6_590.0, 2, 1.0, 0.001),
+    ("BTC/USD", 97_350.0, 3, 1.0, 0.20),
+    ("ETH/USD", 3_340.0, 3, 1.0, 0.20),
+    ("SOL/USD", 252.0, 4, 1.0, 0.15),
+    ("DOGE/USD", 0.385, 7, 1.0, 0.15),
+    ("XRP/USD", 1.12, 5, 1.0, 0.15),
+    ("AVAX/USD", 35.4, 4, 1.0, 0.10),
+    ("LINK/USD", 15.1, 4, 1.0, 0.10),
+    ("LTC/USD", 89.6, 4, 1.0, 0.10),
+    ("BCH/USD", 489.0, 3, 1.0, 0.10),
+    ("UNI/USD", 9.11, 4, 1.0, 0.10),
+    ("AAVE/USD", 161.0, 4, 1.0, 0.10),
+    ("DOT/USD", 5.83, 5, 1.0, 0.10),
+    ("SHIB/USD", 0.0000248, 12, 1.0, 0.10),
+    ("BTC/USDT", 97_360.0, 3, 1.0, 0.15),
+    ("ETH/USDT", 3_341.0, 3, 1.0, 0.10),
+    ("ETH/BTC", 0.03431, 9, 97_350.0, 0.05),
+    ("MKR/USD", 1_480.0, 3, 1.0, 0.02),
+    ("CRV/USD", 0.452, 6, 1.0, 0.02),
+    ("BAT/USD", 0.217, 6, 1.0, 0.001),
+    ("YFI/USD", 6_590.0, 2, 1.0, 0.001),
 )
 
 # Real ids are this large: more than a double can count.
@@ -111,9 +121,7 @@ class CryptoMarket:
             out.append(book.quote(at_ns))
             self._bars[book.symbol].quote(book.middle)
 
-    def _trade(
-        self, symbol: str, price: float, size: float, buys: bool, at_ns: int
-    ) -> CryptoTrade:
+    def _trade(self, symbol: str, price: float, size: float, buys: bool, at_ns: int) -> CryptoTrade:
         self._last_id += 1 + int(self._rng.random() * _LARGEST_ID_STEP)
         side = "B" if buys else "S"
         return CryptoTrade(symbol, price, size, to_timestamp(at_ns), self._last_id, side)
@@ -129,8 +137,10 @@ class CryptoMarket:
             age_ns = int(self._rng.uniform(*_LATE_BY_SECONDS) * NS_PER_SECOND)
             price, size = pair.previous.close, pair.previous.volume / pair.previous.count
             price, size = round(price, 12), round(size, 9)
-            out.append(self._trade(
-                pair.symbol, price, size, self._rng.random() < 0.5, edge_ns - 1 - age_ns
-            ))
+            out.append(
+                self._trade(
+                    pair.symbol, price, size, self._rng.random() < 0.5, edge_ns - 1 - age_ns
+                )
+            )
             self._clock.late_trade(pair, price, size)
         self._enter_late_report(edge_ns + NS_PER_MINUTE)

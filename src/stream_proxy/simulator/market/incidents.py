@@ -70,8 +70,14 @@ class Incidents:
         self._most_halted = max(1, len(listings) // _HALTED_ONE_IN)
         self._calm_until_ns: dict[Listing, int] = {}
         self._turns: tuple[_Incident, ...] = (
-            self._halt, self._imbalance, self._cancel, self._band, self._correct, self._imbalance,
-            self._cancel, self._band,
+            self._halt,
+            self._imbalance,
+            self._cancel,
+            self._band,
+            self._correct,
+            self._imbalance,
+            self._cancel,
+            self._band,
         )
         self._turn = 0
         self.recent: deque[tuple[Listing, Trade]] = deque(maxlen=_REMEMBERED_TRADES)
@@ -86,10 +92,16 @@ class Incidents:
         middle = listing.middle
         tier_1 = middle >= _TIER_1_FROM_USD
         band = _TIER_1_BAND if tier_1 else _TIER_2_BAND
-        out.append(Luld(
-            listing.symbol, round(middle * (1 + band), 2 if tier_1 else 4),
-            round(middle * (1 - band), 2 if tier_1 else 4), "B", to_timestamp(at_ns), listing.tape,
-        ))
+        out.append(
+            Luld(
+                listing.symbol,
+                round(middle * (1 + band), 2 if tier_1 else 4),
+                round(middle * (1 - band), 2 if tier_1 else 4),
+                "B",
+                to_timestamp(at_ns),
+                listing.tape,
+            )
+        )
 
     def _halt(self, listing: Listing, at_ns: int, out: list[Message]) -> None:
         calm_until_ns = self._calm_until_ns.get(listing, 0)
@@ -100,10 +112,17 @@ class Incidents:
         self._halted.append(listing)
         halts = _HALTS_C if listing.tape == "C" else _HALTS_AB
         code, message, reason, reason_message = self._rng.choice(halts)
-        out.append(Status(
-            listing.symbol, code, message, reason, reason_message, to_timestamp(at_ns),
-            listing.tape,
-        ))
+        out.append(
+            Status(
+                listing.symbol,
+                code,
+                message,
+                reason,
+                reason_message,
+                to_timestamp(at_ns),
+                listing.tape,
+            )
+        )
         if reason in ("LUDP", "M"):
             out.append(self._imbalance_of(listing, at_ns))
         self._agenda.at(at_ns + self._halt_ns, partial(self._resume, listing, reason))
@@ -153,10 +172,18 @@ class Incidents:
         if chosen is None:
             return
         _, trade = chosen
-        out.append(CancelError(
-            trade.symbol, trade.id, trade.exchange, trade.price, trade.size,
-            self._rng.choice("CCCE"), trade.tape, to_timestamp(at_ns),
-        ))
+        out.append(
+            CancelError(
+                trade.symbol,
+                trade.id,
+                trade.exchange,
+                trade.price,
+                trade.size,
+                self._rng.choice("CCCE"),
+                trade.tape,
+                to_timestamp(at_ns),
+            )
+        )
 
     def _correct(self, _listing: Listing, at_ns: int, out: list[Message]) -> None:
         chosen = self._a_recent_trade()
@@ -171,8 +198,19 @@ class Incidents:
         else:
             dollars = self._rng.choice((1, 2)) / listing.ticks_per_dollar
             price = round(price + (sign * dollars if price > dollars else dollars), 6)
-        out.append(Correction(
-            trade.symbol, trade.exchange, trade.id, trade.price, trade.size, trade.conditions,
-            listing.take_id(), price, size, trade.conditions, trade.tape, to_timestamp(at_ns),
-        ))
-
+        out.append(
+            Correction(
+                trade.symbol,
+                trade.exchange,
+                trade.id,
+                trade.price,
+                trade.size,
+                trade.conditions,
+                listing.take_id(),
+                price,
+                size,
+                trade.conditions,
+                trade.tape,
+                to_timestamp(at_ns),
+            )
+        )

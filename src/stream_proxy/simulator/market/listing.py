@@ -24,12 +24,53 @@ _QUOTE_CONDITIONS = ["R"]
 _QUOTE_VENUES = tuple("QQQQNNNPPPPZZZKKKYJVVUUHMLXABCTW")
 _TRADE_VENUES = tuple("DDDDDDDDDDDDDDDDDDDDDQQQQQQQQPPPPPPNNNNNKKKKKZZZZZVVUUYYJJBCHLMX")
 _QUOTE_SIZES = tuple(
-    ROUND_LOT * lots for lots in (1,) * 20 + (2,) * 14 + (3,) * 9 + (4, 5, 6, 7, 8, 9, 10) * 2
+    ROUND_LOT * lots
+    for lots in (1,) * 20
+    + (2,) * 14
+    + (3,) * 9
+    + (4, 5, 6, 7, 8, 9, 10) * 2
     + (11, 12, 15, 20, 25, 40, 80)
 )
 _TRADE_SIZES = (
-    1, 1, 1, 2, 2, 3, 4, 5, 5, 6, 8, 10, 10, 12, 15, 20, 20, 25, 30, 33, 40, 50, 50, 60, 71, 75, 80,
-    *(ROUND_LOT,) * 26, 108, 150, 200, 200, 200, 268, 300, 400, 500, 900, 2500,
+    1,
+    1,
+    1,
+    2,
+    2,
+    3,
+    4,
+    5,
+    5,
+    6,
+    8,
+    10,
+    10,
+    12,
+    15,
+    20,
+    20,
+    25,
+    30,
+    33,
+    40,
+    50,
+    50,
+    60,
+    71,
+    75,
+    80,
+    *(ROUND_LOT,) * 26,
+    108,
+    150,
+    200,
+    200,
+    200,
+    268,
+    300,
+    400,
+    500,
+    900,
+    2500,
 )
 assert len(_QUOTE_VENUES) == 32
 assert len(_TRADE_VENUES) == len(_QUOTE_SIZES) == len(_TRADE_SIZES) == 64
@@ -52,9 +93,24 @@ class Listing:
     """The state of one stock."""
 
     __slots__ = (
-        "_anchor", "_extended", "_last_id", "_pull", "_regular", "_widest", "ask", "ask_size",
-        "ask_venue", "bars", "bid", "bid_size", "bid_venue", "halted", "symbol", "tape",
-        "ticks_per_dollar", "trading_since_ns",
+        "_anchor",
+        "_extended",
+        "_last_id",
+        "_pull",
+        "_regular",
+        "_widest",
+        "ask",
+        "ask_size",
+        "ask_venue",
+        "bars",
+        "bid",
+        "bid_size",
+        "bid_venue",
+        "halted",
+        "symbol",
+        "tape",
+        "ticks_per_dollar",
+        "trading_since_ns",
     )
 
     def __init__(self, symbol: str, turn: int) -> None:
@@ -97,8 +153,16 @@ class Listing:
         """The best bid and offer as it stands."""
         scale = self.ticks_per_dollar
         return Quote(
-            self.symbol, self.bid_venue, self.bid / scale, self.bid_size, self.ask_venue,
-            self.ask / scale, self.ask_size, _QUOTE_CONDITIONS, self.tape, timestamp,
+            self.symbol,
+            self.bid_venue,
+            self.bid / scale,
+            self.bid_size,
+            self.ask_venue,
+            self.ask / scale,
+            self.ask_size,
+            _QUOTE_CONDITIONS,
+            self.tape,
+            timestamp,
         )
 
     def requote(self, bits: int, chance: float, timestamp: Ext) -> Quote:
@@ -151,13 +215,17 @@ class Listing:
         venue = "D" if ticks != int(ticks) else _TRADE_VENUES[bits >> 1 & 63]
         return Print(self.report(venue, ticks, size, kind, timestamp), kind, moved)
 
-    def report(
-        self, venue: str, ticks: float, size: int, kind: PrintKind, timestamp: Ext
-    ) -> Trade:
+    def report(self, venue: str, ticks: float, size: int, kind: PrintKind, timestamp: Ext) -> Trade:
         """A trade at a price in ticks, with the next id."""
         return Trade(
-            self.symbol, self.take_id(), venue, ticks / self.ticks_per_dollar, size,
-            kind.conditions, self.tape, timestamp,
+            self.symbol,
+            self.take_id(),
+            venue,
+            ticks / self.ticks_per_dollar,
+            size,
+            kind.conditions,
+            self.tape,
+            timestamp,
         )
 
     def usual_print(self, regular_hours: bool) -> PrintKind:

@@ -19,10 +19,14 @@ _SUBJECTS = ("Earnings", "Guidance", "Insider Purchase", "Price Target", "Buybac
 _VERBS = ("Raises", "Lowers", "Confirms", "Reports", "Withdraws", "Announces")
 _OPENINGS = ("Shares of", "Analysts covering", "Options traders in", "Management of", "Holders of")
 _EVENTS = (
-    "moved after the company's latest filing", "look to the quarter's revenue & margins",
-    "see the ratio of debt to equity at < 1.5", "were told that costs are > 3% lower",
-    "expect “no surprises” from the meeting", "point to demand in São Paulo and Zürich",
-    "pay $4.20 — up from $3.75 — for each share", "wait for the regulator's answer",
+    "moved after the company's latest filing",
+    "look to the quarter's revenue & margins",
+    "see the ratio of debt to equity at < 1.5",
+    "were told that costs are > 3% lower",
+    "expect “no surprises” from the meeting",
+    "point to demand in São Paulo and Zürich",
+    "pay $4.20 — up from $3.75 — for each share",
+    "wait for the regulator's answer",
 )
 
 # Shares of articles: updates of earlier ones, without symbols, without a summary, very long.
@@ -46,7 +50,10 @@ class NewsMarket:
     """
 
     def __init__(
-        self, seed: int, symbols: Sequence[str], start_ns: int,
+        self,
+        seed: int,
+        symbols: Sequence[str],
+        start_ns: int,
         mean_interval_seconds: float = 30.0,
     ) -> None:
         self.symbols: Sequence[str] = symbols
@@ -90,11 +97,16 @@ class NewsMarket:
         headline = f"{about} {rng.choice(_VERBS)} {rng.choice(_SUBJECTS)}; {self._sentence()}"
         slug = "-".join(headline.lower().split()[:4]).strip(";")
         article = News(
-            self._last_id, headline,
+            self._last_id,
+            headline,
             "" if rng.random() < _NO_SUMMARY else self._sentence() + ".",
-            rng.choice(_AUTHORS), timestamp, timestamp,
+            rng.choice(_AUTHORS),
+            timestamp,
+            timestamp,
             f"https://www.benzinga.com/news/{self._last_id}/{slug}",
-            self._content(about), symbols, "benzinga",
+            self._content(about),
+            symbols,
+            "benzinga",
         )
         self._recent.append(article)
         return article

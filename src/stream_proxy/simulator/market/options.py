@@ -113,15 +113,22 @@ class OptionMarket:
         if random() < _TRADE_SHARE:
             cents = bid if bid and random() < 0.5 else ask
             return OptionTrade(
-                contract.symbol, to_timestamp(at_ns), cents / 100,
-                1 + int(_LARGEST_TRADE * random() ** 4), _pick(_VENUES, random()),
+                contract.symbol,
+                to_timestamp(at_ns),
+                cents / 100,
+                1 + int(_LARGEST_TRADE * random() ** 4),
+                _pick(_VENUES, random()),
                 _pick(_TRADE_CONDITIONS, random()),
             )
         return OptionQuote(
-            contract.symbol, to_timestamp(at_ns),
-            _pick(_VENUES, random()) if bid else _NO_VENUE, bid / 100,
+            contract.symbol,
+            to_timestamp(at_ns),
+            _pick(_VENUES, random()) if bid else _NO_VENUE,
+            bid / 100,
             1 + int(_LARGEST_QUOTE * random() ** 2) if bid else 0,
-            _pick(_VENUES, random()), ask / 100, 1 + int(_LARGEST_QUOTE * random() ** 2),
+            _pick(_VENUES, random()),
+            ask / 100,
+            1 + int(_LARGEST_QUOTE * random() ** 2),
             _pick(_QUOTE_CONDITIONS, random()),
         )
 

@@ -17,8 +17,18 @@ from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
 COLUMNS = (
-    "ts_ns", "symbol", "kind", "price", "size", "bid", "bid_size", "ask", "ask_size", "exchange",
-    "ask_exchange", "conditions",
+    "ts_ns",
+    "symbol",
+    "kind",
+    "price",
+    "size",
+    "bid",
+    "bid_size",
+    "ask",
+    "ask_size",
+    "exchange",
+    "ask_exchange",
+    "conditions",
 )
 # Small enough that reading the next batch does not hold up a running stream noticeably.
 BATCH_ROWS = 2048

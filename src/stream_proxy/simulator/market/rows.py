@@ -91,8 +91,14 @@ class StockRows:
             raise InexpressibleRowError(f"conditions {flags!r}") from None
         self._last_id += 1
         return Trade(
-            self.symbol, self._last_id, stock_venue(venue), price, _whole(size), conditions,
-            self._tape, to_timestamp(ts_ns),
+            self.symbol,
+            self._last_id,
+            stock_venue(venue),
+            price,
+            _whole(size),
+            conditions,
+            self._tape,
+            to_timestamp(ts_ns),
         )
 
     def quote(self, row: Row) -> Quote:
@@ -105,8 +111,16 @@ class StockRows:
         if ask is None:
             ask, ask_size, ask_venue = 0.0, 0, NO_VENUE
         return Quote(
-            self.symbol, bid_venue, bid, _whole(bid_size), ask_venue, ask, _whole(ask_size),
-            _QUOTE_CONDITIONS, self._tape, to_timestamp(ts_ns),
+            self.symbol,
+            bid_venue,
+            bid,
+            _whole(bid_size),
+            ask_venue,
+            ask,
+            _whole(ask_size),
+            _QUOTE_CONDITIONS,
+            self._tape,
+            to_timestamp(ts_ns),
         )
 
 
@@ -121,7 +135,11 @@ class OptionRows:
         ts_ns, _, _, price, size, _, _, _, _, venue, _, _ = row
         _require(price, size)
         return OptionTrade(
-            self.symbol, to_timestamp(ts_ns), price, _whole(size), option_venue(venue),
+            self.symbol,
+            to_timestamp(ts_ns),
+            price,
+            _whole(size),
+            option_venue(venue),
             _OPTION_TRADE_CONDITION,
         )
 
@@ -135,8 +153,15 @@ class OptionRows:
         if ask is None:
             ask, ask_size, ask_venue = 0.0, 0, NO_VENUE
         return OptionQuote(
-            self.symbol, to_timestamp(ts_ns), bid_venue, bid, _whole(bid_size), ask_venue, ask,
-            _whole(ask_size), _OPTION_QUOTE_CONDITION,
+            self.symbol,
+            to_timestamp(ts_ns),
+            bid_venue,
+            bid,
+            _whole(bid_size),
+            ask_venue,
+            ask,
+            _whole(ask_size),
+            _OPTION_QUOTE_CONDITION,
         )
 
 
@@ -153,9 +178,7 @@ class PairRows:
         _require(price, size)
         self._last_id += 1
         taker_side = _TAKER_SIDES.get(side, _UNKNOWN_SIDE)
-        return CryptoTrade(
-            self.symbol, price, size, to_timestamp(ts_ns), self._last_id, taker_side
-        )
+        return CryptoTrade(self.symbol, price, size, to_timestamp(ts_ns), self._last_id, taker_side)
 
     def quote(self, row: Row) -> CryptoQuote:
         """A best bid and offer."""
@@ -164,9 +187,7 @@ class PairRows:
             bid, bid_size = 0.0, 0
         if ask is None:
             ask, ask_size = 0.0, 0
-        return CryptoQuote(
-            self.symbol, bid, bid_size or 0, ask, ask_size or 0, to_timestamp(ts_ns)
-        )
+        return CryptoQuote(self.symbol, bid, bid_size or 0, ask, ask_size or 0, to_timestamp(ts_ns))
 
 
 def _require(price: float | None, size: float | None) -> None:

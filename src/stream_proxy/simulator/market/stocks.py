@@ -150,6 +150,4 @@ class StockMarket:
         trade = listing.report("D", listing.bid, 100, kind, to_timestamp(traded_ns))
         out.append(trade)
         minute_start_ns = traded_ns - traded_ns % NS_PER_MINUTE
-        self._clock.late_trade(
-            listing.bars, minute_start_ns, trade.price, trade.size, kind.effects
-        )
+        self._clock.late_trade(listing.bars, minute_start_ns, trade.price, trade.size, kind.effects)

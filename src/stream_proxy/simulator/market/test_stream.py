@@ -70,18 +70,30 @@ class FakepacaMarket:
         self._bid = middle - spread // 2
         self._ask = self._bid + spread
         return Quote(
-            FAKEPACA, rng.choice(_VENUES), self._bid / 100, rng.randint(1, _LARGEST),
-            rng.choice(_VENUES), self._ask / 100, rng.randint(1, _LARGEST),
-            _QUOTE_CONDITIONS, _TAPE, to_timestamp(at_ns),
+            FAKEPACA,
+            rng.choice(_VENUES),
+            self._bid / 100,
+            rng.randint(1, _LARGEST),
+            rng.choice(_VENUES),
+            self._ask / 100,
+            rng.randint(1, _LARGEST),
+            _QUOTE_CONDITIONS,
+            _TAPE,
+            to_timestamp(at_ns),
         )
 
     def _trade(self, at_ns: int) -> Trade:
         rng = self._rng
         self._trade_id += 1
         trade = Trade(
-            FAKEPACA, self._trade_id, rng.choice(_VENUES),
-            rng.randint(self._bid, self._ask) / 100, rng.randint(1, _LARGEST),
-            _TRADE_CONDITIONS, _TAPE, to_timestamp(at_ns),
+            FAKEPACA,
+            self._trade_id,
+            rng.choice(_VENUES),
+            rng.randint(self._bid, self._ask) / 100,
+            rng.randint(1, _LARGEST),
+            _TRADE_CONDITIONS,
+            _TAPE,
+            to_timestamp(at_ns),
         )
         self._clock.trade(self._bars, at_ns, trade.price, trade.size, _EFFECTS)
         return trade

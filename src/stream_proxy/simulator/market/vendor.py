@@ -11,7 +11,17 @@ _OCC = re.compile(r"[A-Z0-9]{1,6}\d{6}[CP]\d{8}")
 _PAIR_SEPARATORS = "/-"
 # Exchanges that write pairs as one word: where the quote currency begins must be guessed.
 _QUOTE_CURRENCIES = (
-    "USDT", "USDC", "BUSD", "TUSD", "USD", "EUR", "GBP", "TRY", "BTC", "ETH", "BNB",
+    "USDT",
+    "USDC",
+    "BUSD",
+    "TUSD",
+    "USD",
+    "EUR",
+    "GBP",
+    "TRY",
+    "BTC",
+    "ETH",
+    "BNB",
 )
 _SHORTEST_JOINED_PAIR = 6
 _SHORTEST_COIN = 2
@@ -21,24 +31,72 @@ _EXCHANGE_LETTERS = frozenset("ZIMULWXBDJPQSVAENTYCHK")
 
 # ISO market codes of the exchanges on the consolidated tapes.
 _STOCK_VENUES = {
-    "XASE": "A", "XBOS": "B", "XCIS": "C", "XADF": "D", "FINR": "D", "EDGA": "J", "EDGX": "K",
-    "XISE": "I", "XCHI": "M", "XNYS": "N", "ARCX": "P", "XNAS": "Q", "LTSE": "L", "IEXG": "V",
-    "MEMX": "U", "EPRL": "H", "XPHL": "X", "BATY": "Y", "XPSX": "X", "BATS": "Z", "XCBO": "W",
+    "XASE": "A",
+    "XBOS": "B",
+    "XCIS": "C",
+    "XADF": "D",
+    "FINR": "D",
+    "EDGA": "J",
+    "EDGX": "K",
+    "XISE": "I",
+    "XCHI": "M",
+    "XNYS": "N",
+    "ARCX": "P",
+    "XNAS": "Q",
+    "LTSE": "L",
+    "IEXG": "V",
+    "MEMX": "U",
+    "EPRL": "H",
+    "XPHL": "X",
+    "BATY": "Y",
+    "XPSX": "X",
+    "BATS": "Z",
+    "XCBO": "W",
 }
 # The same for OPRA's participants.
 _OPTION_VENUES = {
-    "AMXO": "A", "XBOX": "B", "XCBO": "C", "EMLD": "D", "EDGO": "E", "GMNI": "H", "XISX": "I",
-    "MCRY": "J", "XMIO": "M", "ARCO": "N", "MPRL": "P", "XNDQ": "Q", "MXOP": "U", "C2OX": "W",
-    "XPHO": "X", "XBXO": "T", "BATO": "Z",
+    "AMXO": "A",
+    "XBOX": "B",
+    "XCBO": "C",
+    "EMLD": "D",
+    "EDGO": "E",
+    "GMNI": "H",
+    "XISX": "I",
+    "MCRY": "J",
+    "XMIO": "M",
+    "ARCO": "N",
+    "MPRL": "P",
+    "XNDQ": "Q",
+    "MXOP": "U",
+    "C2OX": "W",
+    "XPHO": "X",
+    "XBXO": "T",
+    "BATO": "Z",
 }
 
 # QuantConnect's trade condition flags and the letters that the tapes print for them. Flags
 # without a letter (regular, trade-through exempt) say nothing that the letters would.
 _FLAGS = (
-    (0x2, "C"), (0x4, "N"), (0x8, "R"), (0x10, "Y"), (0x20, "F"), (0x40, "O"), (0x80, "6"),
-    (0x100, "5"), (0x200, "4"), (0x1000, "1"), (0x10000, "A"), (0x20000, "B"), (0x40000, "V"),
-    (0x80000, "D"), (0x200000, "X"), (0x400000, "H"), (0x800000, "K"), (0x1000000, "M"),
-    (0x2000000, "P"), (0x4000000, "Q"),
+    (0x2, "C"),
+    (0x4, "N"),
+    (0x8, "R"),
+    (0x10, "Y"),
+    (0x20, "F"),
+    (0x40, "O"),
+    (0x80, "6"),
+    (0x100, "5"),
+    (0x200, "4"),
+    (0x1000, "1"),
+    (0x10000, "A"),
+    (0x20000, "B"),
+    (0x40000, "V"),
+    (0x80000, "D"),
+    (0x200000, "X"),
+    (0x400000, "H"),
+    (0x800000, "K"),
+    (0x1000000, "M"),
+    (0x2000000, "P"),
+    (0x4000000, "Q"),
 )
 _FORM_T, _SOLD, _EXTENDED, _OUT_OF_SEQUENCE, _AVERAGE = 0x400, 0x800, 0x2000, 0x4000, 0x100000
 

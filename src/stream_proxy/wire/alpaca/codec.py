@@ -41,15 +41,23 @@ H = TypeVar("H", Head, NewsHead)
 
 
 class Splitter(Generic[H]):
-    """Splits whole frames of one codec into heads and items, index by index."""
+    """Splits whole frames of one codec into heads and items, index by index.
 
-    __slots__ = ("heads", "items")
+    ``text`` says that items travel in text frames: the decoders skip what they don't read without
+    looking at its encoding, but a client has to hang up on text that isn't UTF-8.
+    """
+
+    __slots__ = ("heads", "items", "text")
 
     def __init__(
-        self, heads: Callable[[bytes], list[H]], items: Callable[[bytes], list[msgspec.Raw]]
+        self,
+        heads: Callable[[bytes], list[H]],
+        items: Callable[[bytes], list[msgspec.Raw]],
+        text: bool = False,
     ) -> None:
-        self.heads = heads
+        self.heads: Callable[[bytes], list[H]] = heads
         self.items = items
+        self.text = text
 
     def split(self, payload: bytes) -> tuple[list[H], list[msgspec.Raw]]:
         """Give the heads and the raw items of one frame.
@@ -58,6 +66,8 @@ class Splitter(Generic[H]):
             FrameDamaged: the frame is not an array of maps with string ``T``; see ``salvage.py``.
         """
         try:
+            if self.text and not payload.isascii():
+                payload.decode()
             return self.heads(payload), self.items(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise FrameDamaged(str(error)) from error
@@ -152,8 +162,10 @@ JSON = Codec(
     "json",
     False,
     _json_encoder.encode,
-    Splitter(msgspec.json.Decoder(list[Head]).decode, msgspec.json.Decoder(_items).decode),
-    Splitter(msgspec.json.Decoder(list[NewsHead]).decode, msgspec.json.Decoder(_items).decode),
+    Splitter(msgspec.json.Decoder(list[Head]).decode, msgspec.json.Decoder(_items).decode, True),
+    Splitter(
+        msgspec.json.Decoder(list[NewsHead]).decode, msgspec.json.Decoder(_items).decode, True
+    ),
     msgspec.json.Decoder().decode,
     msgspec.json.Decoder(dict[str, Any]).decode,
 )

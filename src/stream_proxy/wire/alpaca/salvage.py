@@ -12,8 +12,6 @@ import msgspec
 
 from stream_proxy.wire.alpaca.codec import Codec, FrameDamaged, Head, NewsHead, Splitter
 
-_MAX_DEPTH = 64
-
 
 def salvage(
     codec: Codec, splitter: Splitter[Head] | Splitter[NewsHead], payload: bytes
@@ -35,6 +33,9 @@ def salvage(
             head, item = splitter.split(codec.join([piece]))
         except FrameDamaged as error:
             losses.append(str(error))
+            continue
+        if not item:  # nothing between two commas
+            losses.append("an empty item")
             continue
         heads.append(head[0])  # type: ignore[arg-type]
         items.append(item[0].copy())
@@ -66,6 +67,8 @@ def _json_pieces(payload: bytes) -> Iterator[bytes]:
             if depth == 0:
                 if body[start:index].strip():
                     yield body[start:index]
+                if index + 1 < len(body):
+                    raise ValueError("something follows the array")
                 return
             depth -= 1
         elif byte == 0x2C and depth == 0:
@@ -81,11 +84,13 @@ def _msgpack_pieces(payload: bytes) -> Iterator[bytes]:
     try:
         count, position = _array_start(payload)
         for _ in range(count):
-            end = _skip(payload, position, 0)
+            end = _skip(payload, position)
             if end > len(payload):
                 raise ValueError("array cut off")
             yield payload[position:end]
             position = end
+        if position < len(payload):
+            raise ValueError("something follows the array")
     except IndexError:
         raise ValueError("array cut off") from None
 
@@ -95,9 +100,9 @@ def _array_start(data: bytes) -> tuple[int, int]:
     if 0x90 <= first <= 0x9F:
         return first & 0x0F, 1
     if first == 0xDC:
-        return int.from_bytes(data[1:3], "big"), 3
+        return _length(data, 1, 2), 3
     if first == 0xDD:
-        return int.from_bytes(data[1:5], "big"), 5
+        return _length(data, 1, 4), 5
     raise ValueError("not an array")
 
 
@@ -135,30 +140,35 @@ _FIXED = {
 }
 
 
-def _skip(data: bytes, position: int, depth: int) -> int:
-    """The position after the value at ``position``."""
-    if depth > _MAX_DEPTH:
-        raise ValueError("nested too deeply")
-    first = data[position]
-    if first < 0x80 or first >= 0xE0:
-        return position + 1
-    if first in _FIXED:
-        return position + 1 + _FIXED[first]
-    if 0xA0 <= first <= 0xBF:
-        return position + 1 + (first & 0x1F)
-    if first in _SIZED:
-        width, extra = _SIZED[first]
-        length = int.from_bytes(data[position + 1 : position + 1 + width], "big")
-        return position + 1 + width + extra + length
-    if 0x80 <= first <= 0x9F:
-        children, position = (first & 0x0F) * (2 if first < 0x90 else 1), position + 1
-    elif first in (0xDC, 0xDD, 0xDE, 0xDF):
-        width = 2 if first in (0xDC, 0xDE) else 4
-        children = int.from_bytes(data[position + 1 : position + 1 + width], "big")
-        children *= 2 if first >= 0xDE else 1
-        position += 1 + width
-    else:
-        raise ValueError(f"not msgpack: byte {first:#04x}")
-    for _ in range(children):
-        position = _skip(data, position, depth + 1)
+def _length(data: bytes, position: int, width: int) -> int:
+    if position + width > len(data):
+        raise IndexError
+    return int.from_bytes(data[position : position + width], "big")
+
+
+def _skip(data: bytes, position: int) -> int:
+    """The position after the value at ``position``, however deeply it is nested."""
+    left = 1
+    while left:
+        left -= 1
+        first = data[position]
+        position += 1
+        if first in _FIXED:
+            position += _FIXED[first]
+        elif 0xA0 <= first <= 0xBF:
+            position += first & 0x1F
+        elif first in _SIZED:
+            width, extra = _SIZED[first]
+            length = _length(data, position, width)
+            position += width + extra + length
+        elif 0x80 <= first <= 0x9F:
+            left += (first & 0x0F) * (2 if first < 0x90 else 1)
+        elif first in (0xDC, 0xDD, 0xDE, 0xDF):
+            width = 2 if first in (0xDC, 0xDE) else 4
+            children = _length(data, position, width)
+            left += children * (2 if first >= 0xDE else 1)
+            position += width
+        elif first == 0xC1:
+            raise ValueError("not msgpack: byte 0xc1")
+        # All others are small numbers, whole in one byte.
     return position

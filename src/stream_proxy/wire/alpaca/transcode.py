@@ -19,6 +19,14 @@ _read_json = msgspec.json.Decoder(dict[str, Any]).decode
 _write_json = msgspec.json.Encoder(enc_hook=text_of).encode
 _write_msgpack = msgspec.msgpack.Encoder().encode
 
+_HOPELESS = (
+    msgspec.MsgspecError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+    KeyError,
+    NotImplementedError,
+)
 _TIME_KEYS = ("t", "created_at", "updated_at", "r", "ft")
 
 
@@ -34,7 +42,7 @@ def to_json(item: Item) -> bytes:
     """
     try:
         return _write_json(_read_msgpack(item))
-    except (msgspec.MsgspecError, ValueError, OverflowError, NotImplementedError) as error:
+    except _HOPELESS as error:
         raise NotTranscodable(str(error)) from error
 
 
@@ -54,5 +62,5 @@ def to_msgpack(item: Item) -> bytes:
         if next(iter(fields), "T") != "T":
             fields = {"T": fields.pop("T"), **fields}
         return _write_msgpack(fields)
-    except (msgspec.MsgspecError, ValueError, OverflowError, KeyError) as error:
+    except _HOPELESS as error:
         raise NotTranscodable(str(error)) from error

@@ -13,10 +13,22 @@ from stream_proxy.simulator.market.bars import BarBuilder
 
 # Written apart from the table under test: code -> (minute rule, daily rule) on tape C.
 TAPE_C = {
-    "@": ("GGG", "GGG"), "F": ("GGG", "GGG"), "I": ("RRG", "RRG"), "T": ("GGG", "RRG"),
-    "Z": ("RRG", "YGG"), "4": ("RRG", "YGG"), "P": ("RRG", "YGG"), "G": ("RRG", "YGG"),
-    "W": ("RRG", "RRG"), "M": ("RRR", "RRR"), "Q": ("RRR", "RRR"), "9": ("RRR", "GGR"),
-    "B": ("GGG", "GGG"), "X": ("GGG", "GGG"), "6": ("GGG", "GGG"), "U": ("RRG", "RRG"),
+    "@": ("GGG", "GGG"),
+    "F": ("GGG", "GGG"),
+    "I": ("RRG", "RRG"),
+    "T": ("GGG", "RRG"),
+    "Z": ("RRG", "YGG"),
+    "4": ("RRG", "YGG"),
+    "P": ("RRG", "YGG"),
+    "G": ("RRG", "YGG"),
+    "W": ("RRG", "RRG"),
+    "M": ("RRR", "RRR"),
+    "Q": ("RRR", "RRR"),
+    "9": ("RRR", "GGR"),
+    "B": ("GGG", "GGG"),
+    "X": ("GGG", "GGG"),
+    "6": ("GGG", "GGG"),
+    "U": ("RRG", "RRG"),
 }
 
 trades = st.lists(
@@ -32,8 +44,11 @@ trades = st.lists(
 def rebuilt(made: list[tuple[float, int, list[str]]], daily: bool) -> dict[str, float]:
     """The plain reading of the rules, trade list in, bar out."""
     ruled = [
-        (price, size, [max((TAPE_C[c][daily][i] for c in codes), key="GYR".index)
-                       for i in range(3)])
+        (
+            price,
+            size,
+            [max((TAPE_C[c][daily][i] for c in codes), key="GYR".index) for i in range(3)],
+        )
         for price, size, codes in made
     ]
     opens = [price for price, _, (oc, _, _) in ruled if oc in "GY"]

@@ -34,7 +34,8 @@ def test_regular_hours_are_from_bell_to_bell_on_weekdays() -> None:
     """Half past nine to four in New York."""
     day = day_of(parse_rfc3339("2026-06-01T12:00:00Z"))
     assert (rfc3339(day.open_ns), rfc3339(day.close_ns)) == (
-        "2026-06-01T13:30:00Z", "2026-06-01T20:00:00Z",
+        "2026-06-01T13:30:00Z",
+        "2026-06-01T20:00:00Z",
     )
     assert day.is_regular(day.open_ns)
     assert not day.is_regular(day.close_ns)

@@ -72,7 +72,10 @@ def test_followed_books_agree_with_quotes_and_snapshots(seed: int, counts: list[
                 assert max(books[message.symbol].bids) < min(books[message.symbol].asks)
             elif isinstance(message, CryptoQuote):
                 quoted[message.symbol] = (
-                    message.bid_price, message.bid_size, message.ask_price, message.ask_size
+                    message.bid_price,
+                    message.bid_size,
+                    message.ask_price,
+                    message.ask_size,
                 )
                 assert quoted[message.symbol] == books[message.symbol].top()
                 assert message.bid_price < message.ask_price
@@ -94,7 +97,9 @@ def test_snapshots_are_for_order_books_only() -> None:
 
     assert market.snapshot("trades", "BTC/USD") == []
     assert market.snapshot("orderbooks", "NO/PAIR") == []
-    assert [level.price for level in full.bids] == sorted((x.price for x in full.bids), reverse=True)
+    assert [level.price for level in full.bids] == sorted(
+        (x.price for x in full.bids), reverse=True
+    )
     assert [level.price for level in full.asks] == sorted(x.price for x in full.asks)
 
 
@@ -215,6 +220,7 @@ def test_a_new_day_begins_at_chicago_midnight() -> None:
 
 def test_the_same_calls_give_the_same_messages() -> None:
     """And the count asked for is about what comes."""
+
     def stream(seed: int) -> list[Message]:
         market = CryptoMarket(seed, START_NS)
         return [m for i in range(5) for m in market.take(1000, START_NS + (i + 1) * NS_PER_SECOND)]

@@ -16,7 +16,9 @@ def test_all_conditions_occur_somewhere(tape: str) -> None:
         tables = [print_tables(tape, regular, turn) for turn in range(TURNS)]
         kinds = [kind for table in tables for kind in (*table.round_lots, *table.odd_lots)]
         shown[regular] = {code for kind in kinds for code in kind.conditions}
-        assert {len(t.round_lots) for t in tables} == {len(t.odd_lots) for t in tables} == {TABLE_SIZE}
+        assert (
+            {len(t.round_lots) for t in tables} == {len(t.odd_lots) for t in tables} == {TABLE_SIZE}
+        )
 
     assert shown[True] == set(known_conditions(tape)) - {"T", "U"}
     assert shown[False] == set(known_conditions(tape))

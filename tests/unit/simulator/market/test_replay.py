@@ -73,8 +73,16 @@ def test_stock_rows_become_trades_and_quotes(tmp_path: Path) -> None:
     assert isinstance(late, Trade)
     assert isinstance(plain, Trade)
     assert isinstance(unknown, Trade)
-    assert (bid_and_ask.bid_exchange, bid_and_ask.bid_price, bid_and_ask.bid_size) == ("N", 49.07, 1500)
-    assert (bid_and_ask.ask_exchange, bid_and_ask.ask_price, bid_and_ask.ask_size) == ("Z", 49.08, 400)
+    assert (bid_and_ask.bid_exchange, bid_and_ask.bid_price, bid_and_ask.bid_size) == (
+        "N",
+        49.07,
+        1500,
+    )
+    assert (bid_and_ask.ask_exchange, bid_and_ask.ask_price, bid_and_ask.ask_size) == (
+        "Z",
+        49.08,
+        400,
+    )
     assert (ask_only.bid_exchange, ask_only.bid_price, ask_only.bid_size) == (" ", 0, 0)
     assert (late.conditions, late.tape, late.id) == ([" ", "F", "T"], "A", 1)
     assert (plain.exchange, plain.id) == ("Q", 2)
@@ -130,8 +138,14 @@ def test_what_cannot_be_said_is_counted(tmp_path: Path) -> None:
     assert len(everything(market)) == 1
     assert market.rows_read == 9
     assert market.skipped == {
-        "kind 'x'": 1, "trade without price": 1, "trade without size": 1, "fractional size": 1,
-        "negative size": 1, "conditions 'what'": 1, "ambiguous pair ETHBUSD": 1, "no symbol": 1,
+        "kind 'x'": 1,
+        "trade without price": 1,
+        "trade without size": 1,
+        "fractional size": 1,
+        "negative size": 1,
+        "conditions 'what'": 1,
+        "ambiguous pair ETHBUSD": 1,
+        "no symbol": 1,
     }
 
 
@@ -197,18 +211,20 @@ def test_parquet_and_csv_tell_the_same(tmp_path: Path) -> None:
     arrow: Any = pytest.importorskip("pyarrow")
     parquet: Any = pytest.importorskip("pyarrow.parquet")
     nan = float("nan")
-    table = arrow.table({
-        "ts_ns": [1, 2],
-        "symbol": arrow.array(["AIG", "AIG"]).dictionary_encode(),
-        "kind": ["q", "t"],
-        "price": [nan, 1.25],
-        "size": [nan, 300.0],
-        "bid": [nan, nan],
-        "ask": [1.5, nan],
-        "ask_size": [100, None],
-        "exchange": arrow.array(["N", None]).dictionary_encode(),
-        "conditions": ["1", "20"],
-    })
+    table = arrow.table(
+        {
+            "ts_ns": [1, 2],
+            "symbol": arrow.array(["AIG", "AIG"]).dictionary_encode(),
+            "kind": ["q", "t"],
+            "price": [nan, 1.25],
+            "size": [nan, 300.0],
+            "bid": [nan, nan],
+            "ask": [1.5, nan],
+            "ask_size": [100, None],
+            "exchange": arrow.array(["N", None]).dictionary_encode(),
+            "conditions": ["1", "20"],
+        }
+    )
     parquet.write_table(table, tmp_path / "ticks.parquet")
     path = written(tmp_path, "1,AIG,q,,,,,1.5,100,N,,1", "2,AIG,t,1.25,300,,,,,,,20")
 
@@ -236,8 +252,13 @@ def test_a_real_day_of_stocks_passes_unchanged() -> None:
             row = next(rows)
             if isinstance(message, Quote):
                 told = (
-                    timestamp_ns(message.timestamp), None, None, message.bid_price,
-                    message.bid_size, message.ask_price, message.ask_size,
+                    timestamp_ns(message.timestamp),
+                    None,
+                    None,
+                    message.bid_price,
+                    message.bid_size,
+                    message.ask_price,
+                    message.ask_size,
                 )
             else:
                 assert isinstance(message, Trade)
@@ -259,9 +280,10 @@ def test_a_real_day_of_stocks_passes_unchanged() -> None:
 
 def compare_with_the_vendor(minutes: dict[tuple[int, str], BarBuilder]) -> None:
     """The vendor's rule for prices is not published, so they agree mostly; volumes exactly."""
-    auctions = range(
-        parse_rfc3339("2013-10-07T13:30:00Z"), parse_rfc3339("2013-10-07T13:31:00Z") + 1
-    ), range(parse_rfc3339("2013-10-07T19:59:00Z"), parse_rfc3339("2013-10-07T20:00:00Z") + 1)
+    auctions = (
+        range(parse_rfc3339("2013-10-07T13:30:00Z"), parse_rfc3339("2013-10-07T13:31:00Z") + 1),
+        range(parse_rfc3339("2013-10-07T19:59:00Z"), parse_rfc3339("2013-10-07T20:00:00Z") + 1),
+    )
     first_ns, last_ns = min(minutes)[0], max(minutes)[0]
     same_volume = equal = near = compared = 0
     with gzip.open(DATA / "us_equity_minute_bars.csv.gz", "rt") as file:
@@ -286,20 +308,21 @@ def compare_with_the_vendor(minutes: dict[tuple[int, str], BarBuilder]) -> None:
     ("name", "rows", "kinds"),
     [
         pytest.param(
-            "us_equity_ticks_20131008.parquet", 1_564_133, {Quote: 909_993, Trade: 654_140},
+            "us_equity_ticks_20131008.parquet",
+            1_564_133,
+            {Quote: 909_993, Trade: 654_140},
             marks=pytest.mark.slow,
         ),
         ("options_minute_quotes.parquet", 302_079, {OptionQuote: 302_079}),
         ("crypto_ticks.csv.gz", 4_413, {CryptoQuote: 2_313, CryptoTrade: 2_100}),
         (
-            "databento_ns_fixtures.csv", 24,
+            "databento_ns_fixtures.csv",
+            24,
             {Quote: 8, Trade: 8, OptionQuote: 4, OptionTrade: 4},
         ),
     ],
 )
-def test_every_real_row_becomes_one_message(
-    name: str, rows: int, kinds: dict[type, int]
-) -> None:
+def test_every_real_row_becomes_one_message(name: str, rows: int, kinds: dict[type, int]) -> None:
     """Nothing is skipped in any of the recordings."""
     if name.endswith(".parquet"):
         pytest.importorskip("pyarrow")

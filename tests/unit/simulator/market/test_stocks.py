@@ -68,7 +68,16 @@ def test_every_type_shows_up_within_ten_thousand_ticks(morning: list[Message]) -
     """Bars need their minutes; all else comes soon."""
     kinds = {type(message) for message in morning}
     assert kinds == {
-        Trade, Quote, Bar, UpdatedBar, DailyBar, Status, Luld, Correction, CancelError, Imbalance,
+        Trade,
+        Quote,
+        Bar,
+        UpdatedBar,
+        DailyBar,
+        Status,
+        Luld,
+        Correction,
+        CancelError,
+        Imbalance,
     }
 
     soon = StockMarket(1, 50, MORNING_NS).take(12_500, MORNING_NS + NS_PER_SECOND)
@@ -77,6 +86,7 @@ def test_every_type_shows_up_within_ten_thousand_ticks(morning: list[Message]) -
 
 def test_the_same_calls_give_the_same_messages() -> None:
     """And another seed gives others."""
+
     def stream(seed: int) -> bytes:
         market = StockMarket(seed, 30, MORNING_NS)
         return msgspec.msgpack.encode(run(market, MORNING_NS, 70, 100, 1.0))
@@ -211,9 +221,7 @@ def test_minute_bars_equal_a_recomputation_from_the_trades(morning: list[Message
             continue
         seen[type(message)] += 1
     # Each complete minute that ended gave its bar.
-    complete = [
-        key for key, bar in minutes.items() if bar.is_complete and key[1] < edge
-    ]
+    complete = [key for key, bar in minutes.items() if bar.is_complete and key[1] < edge]
     assert seen[Bar] == len(complete)
     assert seen[UpdatedBar] >= 5
     assert seen[DailyBar] > 100
@@ -235,8 +243,7 @@ def test_updated_bars_follow_late_trades_at_the_half_minute() -> None:
     after = market.take(2000, edge_ns + 20 * NS_PER_SECOND)
     half = market.take(0, edge_ns + 31 * NS_PER_SECOND)
     late = {
-        message.symbol for message in of(Trade, after)
-        if timestamp_ns(message.timestamp) < edge_ns
+        message.symbol for message in of(Trade, after) if timestamp_ns(message.timestamp) < edge_ns
     }
     updated = {message.symbol for message in half}  # type: ignore[union-attr]
 

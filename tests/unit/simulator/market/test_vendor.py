@@ -67,5 +67,11 @@ def test_options_are_known_by_their_names() -> None:
 
 def test_venues_become_letters() -> None:
     """Stocks and options have different alphabets; unknown ones are blank."""
-    assert [stock_venue(name) for name in ("N", "XNAS", "EQUS", "", None)] == ["N", "Q", " ", " ", " "]
+    assert [stock_venue(name) for name in ("N", "XNAS", "EQUS", "", None)] == [
+        "N",
+        "Q",
+        " ",
+        " ",
+        " ",
+    ]
     assert [option_venue(name) for name in ("C2OX", "EMLD", "XISX")] == ["W", "D", "I"]

@@ -1,0 +1,82 @@
+# Two commands are enough: `make demo` and `make test`. `make help` lists the rest.
+# Needs Python 3.11 or later and make; everything else is installed into this folder.
+
+PYTHON ?= python3
+DURATION ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes
+PACKAGE := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test check static fast lock docs clean python
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/run.stamp ## Simulator and proxy, live, no keys; DURATION=10 ends by itself.
+	@$(BIN)/stream-proxy demo $(if $(DURATION),--duration $(DURATION))
+
+serve: $(VENV)/run.stamp ## The proxy with your keys: ALPACA_KEY=... ALPACA_SECRET=... make serve
+	@$(BIN)/stream-proxy serve
+
+test: static .venv-legacy/stamp javascript ## Everything, the real SDKs included.
+	@$(BIN)/python -m pytest
+
+check: static ## Format, lint, types, import contracts and the fast tests.
+	@$(BIN)/python -m pytest -m "not slow"
+
+static: $(VENV)/dev.stamp
+	@$(BIN)/ruff format --quiet --check
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-cache > $(VENV)/contracts.log || { cat $(VENV)/contracts.log; exit 1; }
+
+.PHONY: javascript
+javascript:
+	@if command -v npm > /dev/null; then \
+		test tests/sdk/js/node_modules/.stamp -nt tests/sdk/js/package-lock.json || { \
+			npm ci --silent --no-fund --no-audit --prefix tests/sdk/js \
+			&& touch tests/sdk/js/node_modules/.stamp; }; \
+	else \
+		echo "*** Node is missing: the JavaScript SDKs will be left out ***"; \
+	fi
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
+		echo "error: Python 3.11 or later is needed, and $(PYTHON) is not. Name one that is:" \
+			"make demo PYTHON=python3.12" >&2; exit 1; }
+
+$(VENV)/bin/pip: | python
+	@echo "setting up $(VENV) (once, about a minute)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: locks/run.txt pyproject.toml | $(VENV)/bin/pip
+	@$(BIN)/pip install $(PIP_FLAGS) -r locks/run.txt
+	@$(PACKAGE)
+	@touch $@
+
+$(VENV)/dev.stamp: locks/dev.txt pyproject.toml | $(VENV)/bin/pip
+	@$(BIN)/pip install $(PIP_FLAGS) -r locks/dev.txt
+	@$(PACKAGE)
+	@touch $@ $(VENV)/run.stamp
+
+# The legacy SDK pins libraries that contradict everybody else's: it gets a folder of its own.
+.venv-legacy/stamp: locks/legacy.txt | python
+	@$(PYTHON) -m venv .venv-legacy
+	@PIP_CONSTRAINT=locks/legacy.in .venv-legacy/bin/pip install $(PIP_FLAGS) -r locks/legacy.txt
+	@touch $@
+
+docs: $(VENV)/dev.stamp ## Write the generated pages of docs/ again.
+	@$(BIN)/stream-proxy document --write docs
+
+lock: ## Resolve the lock files again (needs uv).
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+		--group dev --extra parquet pyproject.toml -o locks/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+		--group build -c locks/dev.txt pyproject.toml -o locks/run.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+		locks/legacy.in -o locks/legacy.txt
+
+clean: ## Remove what was installed and built here.
+	rm -rf .venv .venv-legacy .autobahn tests/sdk/js/node_modules dist
