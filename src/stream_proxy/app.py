@@ -35,6 +35,9 @@ _STAGGER_SECONDS = 0.3
 """Between the starts of feeds: several connects at once have earned HTTP 429."""
 
 
+_DAY_SECONDS = 24 * 3600
+
+
 @dataclass(slots=True)
 class _RunningFeed:
     handler: FeedHandler
@@ -71,6 +74,7 @@ class App:
         self._servers: list[asyncio.Server] = []
         self._log = structlog.get_logger("stream_proxy.app")
         self._logged_bad: set[tuple[str, str]] = set()
+        self._loading: asyncio.Task[None] | None = None
         self.certificate: Path | None = None
         self.outlet = WebSocketOutlet(self, _doorkeeper(settings), _limits(settings))
 
@@ -117,6 +121,8 @@ class App:
         """Stop accepting, free Alpaca's slots with close frames, let the consumers go."""
         for server in self._servers:
             server.close()
+        if self._loading is not None:
+            self._loading.cancel()
         await asyncio.gather(*(feed.source.stop() for feed in self._feeds.values()))
         await self.outlet.stop(self.settings.drain_seconds)
         tasks = [feed.task for feed in self._feeds.values()]
@@ -133,14 +139,16 @@ class App:
         self._log.info("proxy.stopped")
 
     async def _load_hours(self, hours: ExchangeMarketHours) -> None:
-        """Read the exchange calendar beside the start, which must not wait for it."""
-        try:
-            await asyncio.to_thread(hours.load, self._clock.now_ns())
-        except Exception:
-            self._log.exception(
-                "market_hours.unknown",
-                meaning="a mute exchange feed won't be noticed; the rest works",
-            )
+        """Read the exchange calendar, beside the start, which must not wait, and once a day."""
+        while True:
+            try:
+                await asyncio.to_thread(hours.load, self._clock.now_ns())
+            except Exception:
+                self._log.exception(
+                    "market_hours.unknown",
+                    meaning="a mute exchange feed won't be noticed; the rest works",
+                )
+            await asyncio.sleep(_DAY_SECONDS)
 
     def addresses(self) -> list[str]:
         """Where consumers connect."""

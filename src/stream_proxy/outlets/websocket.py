@@ -62,6 +62,10 @@ from stream_proxy.wire.websocket import frame
 CLOSE_POLICY = 1008
 CLOSE_GOING_AWAY = 1001
 
+MOST_WAITING_REQUESTS = 500
+"""Subscribes that a client may have sent ahead of their answers; the C# SDK sends one per 100
+symbols without waiting."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConsumerLimits:
@@ -217,6 +221,9 @@ class ConsumerConnection(WebSocketConnection):
                     self._authenticate(credentials)
                 else:
                     self._bad_request(ALREADY_AUTHENTICATED)
+            case Change() if len(self._requests) >= MOST_WAITING_REQUESTS:
+                self._outlet.counts.rate_limited += 1
+                self._fail(INVALID_SYNTAX, "too many unanswered requests")
             case Change() as change if self._phase is _Phase.READY:
                 self._requests.append(change)
                 self._next_request()

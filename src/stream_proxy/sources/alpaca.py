@@ -265,7 +265,10 @@ class AlpacaSource:
                 self._set_state(UpstreamState.CONNECTED, "authenticated")
                 self._pump()
             case Acknowledged(topics):
-                self._silence.subscribed(self._clock.monotonic_ns())
+                if not self._handler.demand.confirmed_channels():
+                    # Only the first topics start the watch: else who keeps subscribing would
+                    # hide that nothing comes.
+                    self._silence.subscribed(self._clock.monotonic_ns())
                 self._handler.demand.acknowledged(topics)
                 self._pump()
             case Refused(error):

@@ -27,12 +27,11 @@ class ExchangeMarketHours:
     """Market hours by the New York Stock Exchange's calendar, loaded on first use.
 
     Loading takes about a second and a half (the library brings pandas), so `load` belongs in a
-    thread at start.
+    thread, at start and once a day.
     """
 
     def __init__(self) -> None:
         self._sessions: list[tuple[int, int]] = []
-        self._loaded_until_ns = 0
 
     def load(self, now_ns: int) -> None:
         """Read the sessions from a week ago to a year ahead."""
@@ -48,7 +47,6 @@ class ExchangeMarketHours:
             (int(row.open.timestamp()) * NS_PER_SECOND, int(row.close.timestamp()) * NS_PER_SECOND)
             for row in calendar.schedule.itertuples()
         ]
-        self._loaded_until_ns = now_ns + 250 * 24 * 60 * NS_PER_MINUTE
 
     def expects_data(self, feed: Feed, now_ns: int) -> bool:
         """Whether a subscribed feed should be heard from now.
