@@ -186,6 +186,9 @@ class FeedHandler:
         pending = consumer.pending
         if pending is not None and pending.request is not None:
             self.demand.abandon(pending.request)
+            self.gaps.begin(
+                self._clock.now_ns(), "not confirmed by upstream yet", len(pending.topics)
+            )
             self._settle(consumer, pending, None)
 
     def _settle(self, consumer: Consumer, pending: Pending, refusal: ErrorCode | None) -> None:

@@ -167,7 +167,7 @@ class Demand(Generic[Refusal]):
     def _is_confirmed(self, topics: Iterable[Topic]) -> bool:
         held = self._confirmed
         step = self.in_flight
-        if step is not None and not step.add and any(topic in step.topics for topic in topics):
+        if step is not None and not step.add and any(step.topics.covers(*t) for t in topics):
             return False  # on its way out: it has to be asked for again
         return all(s in held.get(c, ()) or WILDCARD in held.get(c, ()) for c, s in topics)
 

@@ -117,6 +117,20 @@ class _Routes:
                 elif append not in starred:
                     table[symbol].remove(append)
 
+    def everyone_of(self, kinds: set[str]) -> list[Append] | None:
+        """Who gets a whole frame of these types, if nobody gets only a part of it."""
+        by_type = self.by_type
+        first: list[Append] | None = None
+        for kind in kinds:
+            entry = by_type.get(kind)
+            if entry is None or entry[0].__self__:  # type: ignore[attr-defined]
+                return None
+            if first is None:
+                first = entry[1]
+            elif first != entry[1]:
+                return None
+        return first
+
     def _open(self, channel: Channel) -> None:
         self._named[channel], self._starred[channel] = {}, {}
         table = self.by_channel[channel] = {}
@@ -219,9 +233,16 @@ class Hub:
 
         Nothing is written before `flush`.
         """
-        strays: list[int] = []
+        kinds = {head.T for head in heads}
         touch = self._touched.append
         for routes in self._native:
+            alike = routes.everyone_of(kinds)
+            if alike is not None:
+                # Who wants any of this wants all of it: 10 ns a message instead of 300.
+                for append in alike:
+                    append.__self__.extend(items)  # type: ignore[attr-defined]
+                touch(alike)
+                continue
             by_type = routes.by_type.get
             for head, item in zip(heads, items, strict=True):
                 get, everyone = by_type(head.T, _NOBODY)
@@ -246,9 +267,9 @@ class Hub:
                         append(other)
                     touch(targets)
         types = self._types
-        for index, head in enumerate(heads):
-            if head.T not in types:
-                strays.append(index)
+        strays: list[int] = []
+        if not kinds <= types.keys():
+            strays = [index for index, head in enumerate(heads) if head.T not in types]
         self.messages += len(items) - len(strays)
         return strays
 
