@@ -47,7 +47,7 @@ class Scene:
         return {
             "T": "t",
             "S": "AAPL",
-            "i": number,
+            "i": OURS + number,
             "x": "V",
             "p": 1.5,
             "s": 100,

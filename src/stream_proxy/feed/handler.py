@@ -238,6 +238,12 @@ class FeedHandler:
         """A fresh connection holds nothing yet."""
         self.demand.connected()
 
+    def upstream_holds(self, held: SubscriptionSet) -> None:
+        """Upstream said what it sends from now on; other books are unknown until sent anew."""
+        if self._has_books:
+            self.order_books.keep(held.symbols("orderbooks"))
+        self.demand.acknowledged(held)
+
     def upstream_lost(self, why: str) -> None:
         """The connection is gone; what was subscribed may be missed from the last message on."""
         self.flush()

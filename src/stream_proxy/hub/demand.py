@@ -83,6 +83,7 @@ class Demand(Generic[Refusal]):
         self._connected = False
         self._restore_chunk = chunk
         self._settled = False
+        self._make_room = False
         self.in_flight: Step[Refusal] | None = None
 
     # Interest
@@ -197,7 +198,12 @@ class Demand(Generic[Refusal]):
         self._expire(now_ns)
         if self._settled:
             return None
-        self.in_flight = self._request_step() or self._restore_step() or self._removal_step()
+        if self._make_room:
+            self.in_flight = self._removal_step()
+            self._make_room = self.in_flight is not None
+        self.in_flight = (
+            self.in_flight or self._request_step() or self._restore_step() or self._removal_step()
+        )
         self._settled = self.in_flight is None
         return self.in_flight
 
@@ -292,6 +298,11 @@ class Demand(Generic[Refusal]):
         step, self.in_flight = self.in_flight, None
         self._settled = False
         if step is None or not step.add or self._narrow(step):
+            return
+        if self._lingering:
+            # What nobody wants any more may fill the plan's limit: let it go, and ask again.
+            self._lingering.clear()
+            self._make_room = True
             return
         live = [request for request in step.requests if request in self._waiting]
         if len(live) > 1:

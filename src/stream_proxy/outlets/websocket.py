@@ -62,6 +62,9 @@ from stream_proxy.wire.websocket import frame
 CLOSE_POLICY = 1008
 CLOSE_GOING_AWAY = 1001
 
+BURST_SECONDS = 4
+"""So many seconds' worth of messages may come at once, at the start too: SDKs subscribe then."""
+
 MOST_WAITING_REQUESTS = 500
 """Subscribes that a client may have sent ahead of their answers; the C# SDK sends one per 100
 symbols without waiting."""
@@ -127,7 +130,7 @@ class ConsumerConnection(WebSocketConnection):
         self._phase = _Phase.HANDSHAKE
         self._requests: deque[Change] = deque()
         self._deadline = self.opened_at + outlet.limits.handshake_seconds
-        self._budget = outlet.limits.messages_per_second
+        self._budget = outlet.limits.messages_per_second * BURST_SECONDS
         self._budget_at = self.opened_at
         self._pinged_at = self.opened_at
         self._snapshot = False
@@ -240,7 +243,7 @@ class ConsumerConnection(WebSocketConnection):
         """A token bucket: bursts of a few seconds pass, a flood ends the connection."""
         limits = self._outlet.limits
         now = self._loop.time()
-        burst = limits.messages_per_second * 4
+        burst = limits.messages_per_second * BURST_SECONDS
         self._budget = min(
             burst, self._budget + (now - self._budget_at) * limits.messages_per_second
         )

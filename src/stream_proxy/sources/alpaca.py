@@ -269,7 +269,7 @@ class AlpacaSource:
                     # Only the first topics start the watch: else who keeps subscribing would
                     # hide that nothing comes.
                     self._silence.subscribed(self._clock.monotonic_ns())
-                self._handler.demand.acknowledged(topics)
+                self._handler.upstream_holds(topics)
                 self._pump()
             case Refused(error):
                 self._log.warning("upstream.request_refused", code=error.code, text=error.text)

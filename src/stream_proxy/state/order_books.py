@@ -8,8 +8,10 @@ Source: Alpaca, "Real-time Crypto Data", order books; size 0 removes a level.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+from stream_proxy.model.topics import WILDCARD
 from stream_proxy.wire.alpaca.codec import Codec, FrameDamaged
 
 _FOLD_AFTER = 256
@@ -65,6 +67,11 @@ class OrderBooks:
 
     def symbols(self) -> list[str]:
         return list(self._updates)
+
+    def keep(self, symbols: Collection[str]) -> None:
+        """Forget the books that upstream doesn't send any more."""
+        if WILDCARD not in symbols:
+            self._updates = {name: u for name, u in self._updates.items() if name in symbols}
 
     def forget(self) -> None:
         """After an interruption the books are unknown until upstream sends them whole."""
