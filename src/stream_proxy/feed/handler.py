@@ -16,11 +16,11 @@ from stream_proxy.hub.hub import Hub
 from stream_proxy.model.feeds import Feed
 from stream_proxy.model.topics import WILDCARD, SubscriptionSet
 from stream_proxy.runtime.clock import Clock
-from stream_proxy.state.gaps import GapLog
+from stream_proxy.state.gaps import Gap, GapLog
 from stream_proxy.state.last_values import LastValues
 from stream_proxy.state.order_books import OrderBooks
 from stream_proxy.wire.alpaca.codec import Codec, FrameDamaged, NewsHead
-from stream_proxy.wire.alpaca.codes import INVALID_SYNTAX, ErrorCode
+from stream_proxy.wire.alpaca.codes import INVALID_SYNTAX, SYMBOL_LIMIT, ErrorCode
 from stream_proxy.wire.alpaca.salvage import salvage
 
 CONTROL_TYPES = frozenset({"success", "error", "subscription"})
@@ -61,6 +61,7 @@ class FeedHandler:
             feed.wildcard_channels,
             missing=INVALID_SYNTAX,
             on_revoked=self._revoked,
+            room_helps=lambda refusal: refusal.code == SYMBOL_LIMIT.code,
             widen_above=widen_above,
             linger_ns=int(linger_seconds * 1e9),
             chunk=subscribe_chunk,
@@ -239,9 +240,11 @@ class FeedHandler:
         self.demand.connected()
 
     def upstream_holds(self, held: SubscriptionSet) -> None:
-        """Upstream said what it sends from now on; other books are unknown until sent anew."""
+        """Upstream said what it sends from now on; what else we remember grows old: forget it."""
         if self._has_books:
             self.order_books.keep(held.symbols("orderbooks"))
+        for channel in ("trades", "quotes"):
+            self.last_values.keep(channel, held.symbols(channel))
         self.demand.acknowledged(held)
 
     def upstream_lost(self, why: str) -> None:
@@ -253,10 +256,9 @@ class FeedHandler:
         if topics:
             self.gaps.begin(self.upstream.last_message_ns or self._clock.now_ns(), why, topics)
 
-    def upstream_complete(self) -> None:
-        """Everything wanted is confirmed again."""
-        if self.gaps.current is not None:
-            self.gaps.end(self._clock.now_ns())
+    def upstream_complete(self) -> Gap | None:
+        """Everything wanted is confirmed again; give the gap that ends with it."""
+        return self.gaps.end(self._clock.now_ns()) if self.gaps.current is not None else None
 
     def upstream_refused(self, error: ErrorCode) -> None:
         """Upstream won't serve this feed at all."""

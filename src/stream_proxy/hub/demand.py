@@ -23,7 +23,7 @@ Topic: TypeAlias = tuple[Channel, Symbol]
 Refusal = TypeVar("Refusal")
 
 _PATIENCE = 3
-"""How often a topic is asked for that acknowledgements leave out."""
+"""How often a topic is asked for, or given back, before upstream's answer is taken as final."""
 
 
 @dataclass(eq=False, slots=True)
@@ -55,6 +55,7 @@ class Demand(Generic[Refusal]):
         chunk: topics per message.
         on_revoked: called with a topic that upstream had confirmed and now refuses.
         missing: the refusal to give for a topic that upstream silently leaves out.
+        room_helps: whether a refusal says that there are too many topics.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Demand(Generic[Refusal]):
         *,
         missing: Refusal,
         on_revoked: Callable[[Topic, Refusal], None] = lambda topic, refusal: None,
+        room_helps: Callable[[Refusal], bool] = lambda refusal: False,
         widen_above: int = 0,
         linger_ns: int = 0,
         chunk: int = 500,
@@ -73,12 +75,14 @@ class Demand(Generic[Refusal]):
         self._chunk = chunk
         self._missing = missing
         self._on_revoked = on_revoked
+        self._room_helps = room_helps
         self._interest: dict[Channel, dict[Symbol, int]] = {}
         self._lingering: dict[Topic, int] = {}
         self._widened: set[Channel] = set()
         self._confirmed: dict[Channel, set[Symbol]] = {}
         self._refused: set[Topic] = set()
         self._left_out: dict[Topic, int] = {}
+        self._kept_on: dict[Topic, int] = {}
         self._waiting: dict[Request[Refusal], None] = {}
         self._connected = False
         self._restore_chunk = chunk
@@ -101,6 +105,7 @@ class Demand(Generic[Refusal]):
             counts[symbol] = counts.get(symbol, 0) + 1
             self._lingering.pop((channel, symbol), None)
             self._refused.discard((channel, symbol))
+            self._kept_on.pop((channel, symbol), None)
         self._changed(wanted.channels())
         request: Request[Refusal] = Request(tuple(wanted), settle)
         if self._is_confirmed(request.topics):
@@ -180,6 +185,8 @@ class Demand(Generic[Refusal]):
         self._confirmed = {}
         self._refused.clear()
         self._left_out.clear()
+        self._kept_on.clear()
+        self._make_room = False
         self._restore_chunk = self._chunk
         self.in_flight = None
         self._settled = False
@@ -206,10 +213,6 @@ class Demand(Generic[Refusal]):
         )
         self._settled = self.in_flight is None
         return self.in_flight
-
-    def next_deadline_ns(self) -> int | None:
-        """When a lingering topic is to leave."""
-        return min(self._lingering.values(), default=None)
 
     def _expire(self, now_ns: int) -> None:
         expired = [topic for topic, leave_ns in self._lingering.items() if leave_ns <= now_ns]
@@ -260,6 +263,7 @@ class Demand(Generic[Refusal]):
             (channel, symbol)
             for channel, held in self._confirmed.items()
             for symbol in sorted(held - self._target(channel))
+            if self._kept_on.get((channel, symbol), 0) < _PATIENCE
         ]
         if not topics:
             return None
@@ -275,10 +279,18 @@ class Demand(Generic[Refusal]):
         self._restore_chunk = self._chunk
         if step is not None and step.add:
             self._count_left_out(step)
+        elif step is not None:
+            self._count_kept_on(step)
         for request in list(self._waiting):
             if self._is_confirmed(request.topics):
                 del self._waiting[request]
                 request.settle(None)
+
+    def _count_kept_on(self, step: Step[Refusal]) -> None:
+        """Topics that upstream goes on sending: too many is a nuisance, asking for ever a flood."""
+        for channel, symbol in step.topics:
+            if symbol in self._confirmed.get(channel, ()):
+                self._kept_on[channel, symbol] = self._kept_on.get((channel, symbol), 0) + 1
 
     def _count_left_out(self, step: Step[Refusal]) -> None:
         for topic in step.topics:
@@ -297,9 +309,15 @@ class Demand(Generic[Refusal]):
         """Upstream answered the step in flight with an error; its set is unchanged."""
         step, self.in_flight = self.in_flight, None
         self._settled = False
-        if step is None or not step.add or self._narrow(step):
+        if step is None:
             return
-        if self._lingering:
+        if not step.add:
+            self._count_kept_on(step)
+            self._make_room = False
+            return
+        if self._narrow(step):
+            return
+        if self._lingering and self._room_helps(refusal):
             # What nobody wants any more may fill the plan's limit: let it go, and ask again.
             self._lingering.clear()
             self._make_room = True

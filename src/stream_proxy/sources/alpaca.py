@@ -20,7 +20,7 @@ import structlog
 
 from stream_proxy.feed.handler import CONTROL_TYPES, FeedHandler
 from stream_proxy.feed.upstream_status import UpstreamState
-from stream_proxy.model.time import NS_PER_SECOND
+from stream_proxy.model.time import NS_PER_SECOND, rfc3339
 from stream_proxy.runtime.backoff import Backoff
 from stream_proxy.runtime.clock import Clock
 from stream_proxy.sources.connector import Connect, ConnectFailed, Connection
@@ -126,7 +126,13 @@ class AlpacaSource:
     async def run(self) -> None:
         """Keep the feed connected until `stop`, or until Alpaca refuses for good."""
         while not self._stopping:
-            ending = await self._live_and_die()
+            try:
+                ending = await self._live_and_die()
+            except Exception:
+                # A bug of ours must not take the feed away for good.
+                self._log.exception("upstream.internal_error")
+                ending = Ending("an internal error of the proxy, see the log")
+                self._handler.upstream_lost(ending.why)
             if self._stopping:
                 break
             self._handler.upstream.interruptions += 1
@@ -137,7 +143,7 @@ class AlpacaSource:
         self._set_state(UpstreamState.STOPPED, "stopped")
 
     async def stop(self) -> None:
-        """Close with a close frame and wait for its answer, so that the slot is free at once."""
+        """Ask `run` to end: it closes with a close frame, so that the slot is free at once."""
         self._stopping = True
         self._end(Ending("stopped by us"))
         self._wake.set()
@@ -211,6 +217,7 @@ class AlpacaSource:
         error = ending.error
         self._set_state(UpstreamState.REFUSED, ending.why, error)
         cure = error.cure if error is not None else "Check the address and the keys."
+        cure += " Then restart the proxy."
         self._log.error("upstream.refused", why=ending.why, cure=cure)
         if error is not None:
             self._handler.upstream_refused(error)
@@ -265,14 +272,17 @@ class AlpacaSource:
                 self._set_state(UpstreamState.CONNECTED, "authenticated")
                 self._pump()
             case Acknowledged(topics):
-                if not self._handler.demand.confirmed_channels():
+                before = self._handler.demand.confirmed()
+                if not before:
                     # Only the first topics start the watch: else who keeps subscribing would
                     # hide that nothing comes.
                     self._silence.subscribed(self._clock.monotonic_ns())
+                elif before - topics:
+                    self._silence.narrowed(self._clock.monotonic_ns())
                 self._handler.upstream_holds(topics)
                 self._pump()
             case Refused(error):
-                self._log.warning("upstream.request_refused", code=error.code, text=error.text)
+                self._surprised(f"a request was refused with {error.code} {error.text}")
                 self._handler.demand.refused(error)
                 self._pump()
             case Failed(error):
@@ -299,7 +309,9 @@ class AlpacaSource:
         why = f"can't connect: {failure.reason}"
         match failure.status:
             case 429:
-                wait = failure.retry_after_seconds or self._slot_wait_seconds()
+                # Bounded: a mistaken day must not become a day without data.
+                asked = failure.retry_after_seconds
+                wait = self._slot_wait_seconds() if asked is None else max(1.0, min(asked, 600.0))
                 return Ending(f"{why}. {CONNECTION_LIMIT.cure}", Verdict.WAIT_FOR_SLOT, None, wait)
             case 401 | 403 | 404:
                 # Seen on retired hosts and during incidents: not worth dying for, nor a hurry.
@@ -317,7 +329,16 @@ class AlpacaSource:
         demand = self._handler.demand
         step = demand.next_step(self._clock.monotonic_ns())
         if step is None:
-            self._handler.upstream_complete()
+            gap = self._handler.upstream_complete()
+            if gap is not None and gap.to_ns is not None:
+                self._log.warning(
+                    "feed.gap",
+                    seconds=round((gap.to_ns - gap.from_ns) / NS_PER_SECOND, 3),
+                    since=rfc3339(gap.from_ns),
+                    until=rfc3339(gap.to_ns),
+                    topics=gap.topics,
+                    why=gap.why,
+                )
             return
         session.ask(step.add, step.topics)
         self._asked_ns = self._clock.monotonic_ns()

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import structlog
 from picows import (
     WSCloseCode,
     WSError,
@@ -26,6 +27,9 @@ from picows import (
 )
 
 _MAX_FRAME_BYTES = 16 * 1024 * 1024
+_MAX_FRAGMENTS = 10_000
+
+_log = structlog.get_logger("stream_proxy.connector")
 
 
 class Receiver(Protocol):
@@ -84,10 +88,20 @@ class _Listener(WSListener):
         super().__init__()
         self._receiver = receiver
         self._fragments: list[bytes] = []
+        self._fragments_bytes = 0
         self._problem = ""
         self.silenced = False
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        try:
+            self._take(transport, frame)
+        except Exception:
+            _log.exception("upstream.internal_error")
+            self._problem = "an internal error of the proxy, see the log"
+            transport.send_close(WSCloseCode.OK)
+            transport.disconnect()
+
+    def _take(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
         if kind == WSMsgType.BINARY or kind == WSMsgType.TEXT:
             if frame.rsv1 or frame.rsv2 or frame.rsv3:
@@ -103,11 +117,9 @@ class _Listener(WSListener):
         elif kind == WSMsgType.PONG:
             self._receiver.on_pong()
         elif kind == WSMsgType.CLOSE:
-            code = frame.get_close_code()
-            reason = frame.get_close_reason() or ""
-            number = getattr(code, "value", code)
-            self._problem = f"closed by upstream with {number} {reason[:100]}".rstrip()
-            transport.send_close(code)
+            self._problem = _close_text(frame)
+            # Not its own code: none, or one that may not be sent, would be a violation by us.
+            transport.send_close(WSCloseCode.OK)
             transport.disconnect()
         # Without this the messages before a pong in the same read would wait for the next read.
         if frame.last_in_buffer and not self.silenced:
@@ -118,10 +130,13 @@ class _Listener(WSListener):
             self._violation(transport, "fragments out of order")
             return
         self._fragments.append(frame.get_payload_as_bytes())
-        if sum(map(len, self._fragments)) > _MAX_FRAME_BYTES:
+        self._fragments_bytes += len(self._fragments[-1])
+        too_many = len(self._fragments) > _MAX_FRAGMENTS
+        if self._fragments_bytes > _MAX_FRAME_BYTES or too_many:
             self._violation(transport, "a message larger than 16 MiB")
         elif frame.fin:
             payload, self._fragments = b"".join(self._fragments), []
+            self._fragments_bytes = 0
             if not self.silenced:
                 self._receiver.on_message(payload, frame.last_in_buffer)
 
@@ -149,17 +164,20 @@ class _PicowsConnection:
 
     async def close(self, code: int, timeout_seconds: float) -> None:
         self._listener.silenced = True
-        if self._transport.is_disconnected:
-            return
-        self._transport.send_close(WSCloseCode(code))
+        if not self._transport.is_disconnected:
+            self._transport.send_close(WSCloseCode(code))
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self._transport.wait_disconnected()
+                await self._disconnected()
         except TimeoutError:
             self._transport.disconnect(graceful=False)
+            await self._disconnected()
+
+    async def _disconnected(self) -> None:
+        try:
             await self._transport.wait_disconnected()
-        except WSError:
-            pass  # the peer broke the protocol while closing: closed all the same
+        except (WSError, UnicodeDecodeError, OSError):
+            pass  # the peer broke the protocol: closed all the same
 
 
 class PicowsConnect:
@@ -201,6 +219,16 @@ class PicowsConnect:
         return _PicowsConnection(transport, listener)
 
 
+def _close_text(frame: WSFrame) -> str:
+    code = frame.get_close_code()
+    number = getattr(code, "value", code)
+    if not number:
+        return "closed by upstream without a code"
+    reason = frame.get_close_message() or b""
+    text = bytes(reason).decode(errors="replace")[:100]
+    return f"closed by upstream with {number} {text}".rstrip()
+
+
 def _refusal(error: WSHandshakeError) -> ConnectFailed:
     response = error.response
     if response is None:
@@ -210,7 +238,7 @@ def _refusal(error: WSHandshakeError) -> ConnectFailed:
     return ConnectFailed(
         f"HTTP {status} instead of a WebSocket",
         status,
-        float(retry_after) if retry_after.isdigit() else None,
+        float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None,
     )
 
 

@@ -37,6 +37,12 @@ class Silence:
         """Start to listen: a new connection or a new set."""
         self._last_ns = now_ns
 
+    def narrowed(self, now_ns: int) -> None:
+        """The subscription lost topics: what is left may be much thinner, so learn anew."""
+        self._heard = 0
+        self._longest_pause_ns = 0
+        self._last_ns = now_ns
+
     def heard(self, now_ns: int) -> None:
         """Data came, at this tick of the watch."""
         self._longest_pause_ns = max(self._longest_pause_ns, now_ns - self._last_ns)

@@ -28,7 +28,6 @@ class GapLog:
         self._gaps: deque[Gap] = deque(maxlen=_KEPT)
         self._open: Gap | None = None
         self.count = 0
-        self.closed_ns = 0
 
     def begin(self, from_ns: int, why: str, topics: int) -> None:
         """Open a gap; one that is open already goes on."""
@@ -43,7 +42,6 @@ class GapLog:
         gap = Gap(self._open.from_ns, to_ns, self._open.why, self._open.topics)
         self._open = None
         self._gaps.append(gap)
-        self.closed_ns += max(0, to_ns - gap.from_ns)
         return gap
 
     @property

@@ -6,7 +6,7 @@ is copied, because a raw item keeps its whole frame in memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 _SMALL_FRAME_BYTES = 4096
@@ -46,6 +46,13 @@ class LastValues:
         """The last item of a topic, or None where none is known or kept."""
         values = self._by_type.get(_REMEMBERED.get(channel, ""))
         return None if values is None else values.get(symbol)
+
+    def keep(self, channel: str, symbols: Collection[str]) -> None:
+        """Forget the values of this channel that upstream doesn't renew any more."""
+        values = self._by_type[_REMEMBERED[channel]]
+        if "*" not in symbols:
+            for symbol in values.keys() - set(symbols):
+                del values[symbol]
 
     def symbols(self, channel: str) -> list[str]:
         """The symbols with a last value on this channel."""

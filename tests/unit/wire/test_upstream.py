@@ -94,11 +94,11 @@ def test_errors_on_a_ready_connection(code: int, asked: bool) -> None:
         made.ask(True, TOPICS)
     event = made.receive({"T": "error", "code": code, "msg": "whatever"})
     row = ERROR_CODES[code]
-    if row.verdict is not Verdict.IGNORE:
-        assert event == Failed(row)
-    elif asked:
+    if asked and (row.verdict is Verdict.IGNORE or code == 500):
         assert event == Refused(row)
         assert made.asked is None
+    elif row.verdict is not Verdict.IGNORE:
+        assert event == Failed(row)
     else:
         assert isinstance(event, Surprise)
 
@@ -108,6 +108,15 @@ def test_errors_during_authentication_end_it(code: int) -> None:
     """Whatever goes wrong before ready, the connection is of no use."""
     made = session(CONNECTED)
     assert made.receive({"T": "error", "code": code, "msg": "x"}) == Failed(ERROR_CODES[code])
+
+
+def test_an_unknown_answer_to_a_request_concerns_the_request() -> None:
+    """A reconnect would ask the same again and be answered the same, at everybody's cost."""
+    made = session(CONNECTED, AUTHENTICATED)
+    made.ask(True, TOPICS)
+    event = made.receive({"T": "error", "code": 499, "msg": "brand new"})
+    assert isinstance(event, Refused)
+    assert event.error.code == 499
 
 
 def test_an_unknown_code_means_a_retry() -> None:

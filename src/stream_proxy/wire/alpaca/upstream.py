@@ -16,7 +16,13 @@ from typing import Any
 from stream_proxy.model.feeds import Feed
 from stream_proxy.model.topics import SubscriptionSet
 from stream_proxy.wire.alpaca.codec import Codec
-from stream_proxy.wire.alpaca.codes import ErrorCode, Verdict, known_or_internal
+from stream_proxy.wire.alpaca.codes import (
+    ERROR_CODES,
+    INTERNAL_ERROR,
+    ErrorCode,
+    Verdict,
+    known_or_internal,
+)
 from stream_proxy.wire.alpaca.requests import Credentials, read_acknowledgement
 
 
@@ -128,9 +134,20 @@ class UpstreamSession:
         return None
 
     def _error(self, error: ErrorCode) -> Event:
-        if self.state is State.READY and error.verdict is Verdict.IGNORE:
-            if self.asked is None:
-                return Surprise(f"error {error.code} with nothing asked")
+        if self.state is not State.READY:
+            return Failed(error)
+        if self.asked is not None and (
+            error.verdict is Verdict.IGNORE or _may_be_the_request(error)
+        ):
+            # Reconnecting for it would send the same request again, for ever; if the trouble is
+            # larger than that, upstream closes.
             self.asked = None
             return Refused(error)
+        if error.verdict is Verdict.IGNORE:
+            return Surprise(f"error {error.code} with nothing asked")
         return Failed(error)
+
+
+def _may_be_the_request(error: ErrorCode) -> bool:
+    """Whether an error while a request is in flight may speak of that request alone."""
+    return error.code == INTERNAL_ERROR.code or error.code not in ERROR_CODES
