@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import hypothesis  # noqa: F401 (its plugin imports it late, too deep for CPython's parser)
@@ -14,5 +16,7 @@ _SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def recorded_data() -> Path:
     """The folder of recorded market data, which is not part of the repository."""
     if not _SHARED_DATA.is_dir():
+        print("\n*** ../shared/data is missing: no recorded day is tried ***", file=sys.__stdout__)
+        assert not os.environ.get("CI"), "CI must have the recorded market data"
         pytest.skip(f"recorded market data is not present at ../shared/data: {_SHARED_DATA.name}")
     return _SHARED_DATA

@@ -10,7 +10,7 @@ import contextlib
 import datetime
 import errno
 import ssl
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
@@ -19,7 +19,6 @@ import structlog
 from stream_proxy.config.schema import Settings
 from stream_proxy.errors import AddressInUse, SettingsError
 from stream_proxy.feed.handler import FeedHandler
-from stream_proxy.feed.upstream_status import UpstreamState
 from stream_proxy.model.feeds import FEEDS, Feed, feed_paths
 from stream_proxy.outlets.doorkeeper import AccessToken, Doorkeeper, host_names, is_loopback
 from stream_proxy.outlets.websocket import ConsumerLimits, WebSocketOutlet
@@ -68,7 +67,8 @@ class App:
         self._random = random or Random()  # noqa: S311 (jitter, not secrets)
         self._connect = connect or PicowsConnect(_upstream_tls(settings))
         self._hours = hours
-        self._paths = feed_paths(settings.feed)
+        options = "opra" if settings.environment == "live" else "indicative"
+        self._paths = feed_paths(settings.feed, options)
         self._feeds: dict[str, _RunningFeed] = {}
         self._next_start = 0.0
         self._servers: list[asyncio.Server] = []
@@ -136,7 +136,17 @@ class App:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await server.wait_closed()
-        self._log.info("proxy.stopped")
+        self._log.info("proxy.stopped", **asdict(self.outlet.counts))
+        for feed_name, handler in self.handlers.items():
+            self._log.info(
+                "feed.total",
+                feed=feed_name,
+                messages=handler.hub.messages,
+                bad_messages=handler.bad_messages,
+                unknown_messages=handler.unknown_messages,
+                gaps=handler.gaps.count,
+                interruptions=handler.upstream.interruptions,
+            )
 
     async def _load_hours(self, hours: ExchangeMarketHours) -> None:
         """Read the exchange calendar, beside the start, which must not wait, and once a day."""
@@ -218,22 +228,15 @@ class App:
             timings=_timings(settings),
         )
         source.on_status = lambda: self.outlet.upstream_changed(handler)
-        task = asyncio.get_running_loop().create_task(self._run_source(feed.name, source))
+        task = asyncio.get_running_loop().create_task(self._run_source(source))
         self._feeds[feed.name] = _RunningFeed(handler, source, task)
 
-    async def _run_source(self, name: str, source: AlpacaSource) -> None:
+    async def _run_source(self, source: AlpacaSource) -> None:
         loop = asyncio.get_running_loop()
         start = max(loop.time(), self._next_start)
         self._next_start = start + _STAGGER_SECONDS
         await asyncio.sleep(start - loop.time())
-        try:
-            await source.run()
-        except Exception:
-            self._log.exception("feed.crashed", feed=name)
-            running = self._feeds[name]
-            running.handler.upstream.state = UpstreamState.REFUSED
-            running.handler.upstream.why = "the source crashed; see the log"
-            source.on_status()
+        await source.run()
 
     def _bad_message(self, feed: str, reason: str) -> None:
         """Log each kind of damage once per feed; all of it is counted by the handler."""

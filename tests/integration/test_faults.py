@@ -129,7 +129,8 @@ async def scene(alpaca: SimulatorProcess, app: App) -> AsyncIterator[Scene]:
         consumer(url, "msgpack") as two,
         consumer(url, "json") as three,
     ):
-        await one.subscribe(trades=["AAPL"], quotes=["AAPL"])
+        # Two stocks each: one at a time may be halted.
+        await one.subscribe(trades=["AAPL"], quotes=["AAPL", "MSFT"])
         await two.subscribe(trades=["MSFT"], quotes=["AAPL", "MSFT"])
         await three.subscribe(trades=["AAPL", "MSFT"])
         made = Scene(alpaca, app, app.handlers[FEED], (one, two, three), first)

@@ -38,7 +38,8 @@ _CLOSE_CODES = (
     (1007, "A text message was not UTF-8.", "Send valid UTF-8, or msgpack in binary messages."),
     (
         CLOSE_POLICY,
-        "An error that ends the connection was sent just before (402, 404, 407, 409, 412), or "
+        "An error that ends the connection was sent just before (402, 404, 407, 408, 409, 411, "
+        "412, 500), or "
         "too many messages were sent; the close reason says which.",
         "See that error in the first table; send fewer messages, with more symbols in each.",
     ),

@@ -16,7 +16,10 @@ from stream_proxy.config.load import Loaded, load
 from stream_proxy.config.schema import Settings
 from stream_proxy.errors import SettingsError
 from stream_proxy.runtime.logs import set_up_logs
-from stream_proxy.runtime.loop import run, stop_on_signals
+from stream_proxy.runtime.loop import raise_file_limit, run, stop_on_signals
+
+_OTHER_FILES = 100
+"""Open files besides the consumers' sockets: upstream, listeners, logs, libraries."""
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")]
 
@@ -86,6 +89,15 @@ async def _serve(loaded: Loaded) -> None:
         log.warning("settings.remark", what=remark)
     stop = asyncio.Event()
     stop_on_signals(stop)
+    needed = loaded.settings.max_connections + _OTHER_FILES
+    limit = raise_file_limit(needed)
+    if limit is not None and limit < needed:
+        log.warning(
+            "files.limited",
+            limit=limit,
+            meaning=f"at most about {limit - _OTHER_FILES} consumers fit",
+            cure="raise `ulimit -n`, or lower STREAM_PROXY_MAX_CONNECTIONS",
+        )
     app = App(loaded.settings)
     await app.start()
     settings = loaded.settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import importlib.util
 import json
 import os
 import threading
@@ -13,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from stream_proxy.errors import AddressInUse, SettingsError
+from stream_proxy.errors import AddressInUse, MissingExtra, SettingsError
 from stream_proxy.outlets.doorkeeper import is_loopback
 from stream_proxy.runtime.http_server import HttpServer
 from stream_proxy.runtime.logs import set_up_logs
@@ -65,6 +66,8 @@ def simulate(
         raise SettingsError(
             [f"host: the simulator serves this machine only, and {host} is not loopback."]
         )
+    if replay is not None:
+        _check_recording(replay)
     set_up_logs("info", "console", [])
     run(
         _simulate(
@@ -89,6 +92,19 @@ def simulate(
             until_stdin_closes,
         )
     )
+
+
+def _check_recording(path: Path) -> None:
+    """Refuse at the start what would fail at the first client.
+
+    Raises:
+        SettingsError: there is no such file.
+        MissingExtra: Parquet, and nothing to read it with.
+    """
+    if not path.is_file():
+        raise SettingsError([f"replay: there is no file {path}; check the path"])
+    if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise MissingExtra("parquet", f"Reading {path.name}")
 
 
 def _accounts(pairs: list[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ The environment variable of a setting is ``STREAM_PROXY_`` and its name in capit
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,13 +43,17 @@ CommaList = list[str]
 class Settings(BaseModel):
     """All settings of the proxy."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     # Account
     key: SecretStr | None = Field(None, description="Alpaca API key.")
     secret: SecretStr | None = Field(None, description="Alpaca API secret.")
     environment: Literal["paper", "live"] = Field(
-        "paper", description="Which option feed is the default: indicative (paper) or opra (live)."
+        "paper",
+        description="Which option feed is behind the path `/options`: indicative (paper) or opra "
+        "(live).",
     )
 
     # Upstream
@@ -138,7 +143,10 @@ class Settings(BaseModel):
     max_subscriptions: int = Field(50_000, ge=1, description="Topics of one consumer.")
     max_message_bytes: int = Field(1 << 20, ge=1024, description="Largest message of a consumer.")
     max_messages_per_second: float = Field(
-        50, gt=0, description="Messages a consumer may send, with bursts of four seconds' worth."
+        50,
+        ge=1,
+        description="Messages a consumer may send, with bursts of four seconds' worth; each 16 KiB "
+        "counts as one more.",
     )
     outbox_bytes: int = Field(8 << 20, ge=65536, description="Bytes that may wait for a consumer.")
     outbox_age_seconds: Seconds = Field(30, description="How long the oldest of them may wait.")
@@ -173,7 +181,25 @@ class Settings(BaseModel):
     @field_validator("access_tokens", mode="before")
     @classmethod
     def _tokens_from_json(cls, value: object) -> object:
-        return json.loads(value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            raise ValueError(
+                'write JSON: [{"name":"bots","key":"bots","secret":"<16 characters or more>"}]'
+            ) from None
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
+                raise ValueError(
+                    f"{origin!r} can never match: write scheme, host and port alone, as in "
+                    "https://dashboard.example:8443"
+                )
+        return value
 
     @field_validator("state_dir", "tls_certificate", "tls_key", "upstream_ca")
     @classmethod

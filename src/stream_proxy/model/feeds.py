@@ -132,8 +132,12 @@ FEEDS: dict[str, Feed] = {
 STOCK_FEEDS = tuple(name for name, feed in FEEDS.items() if feed.kind == "stocks")
 
 
-def feed_paths(default_stock_feed: str) -> dict[str, Feed]:
-    """Every path that is served, without trailing slash; ``/`` is the default stock feed."""
+def feed_paths(default_stock_feed: str, default_option_feed: str = "indicative") -> dict[str, Feed]:
+    """Every path that is served, without trailing slash.
+
+    ``/`` is the default stock feed, ``/options`` the default option feed.
+    """
     paths = {path: feed for feed in FEEDS.values() for path in (feed.path, *feed.aliases)}
     paths["/"] = FEEDS[default_stock_feed]
+    paths["/options"] = FEEDS[default_option_feed]
     return paths

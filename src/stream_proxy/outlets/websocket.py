@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +63,9 @@ CLOSE_GOING_AWAY = 1001
 
 BURST_SECONDS = 4
 """So many seconds' worth of messages may come at once, at the start too: SDKs subscribe then."""
+
+BYTES_PER_MESSAGE = 16 * 1024
+"""So many bytes count as one more message: a list of all US symbols costs as much as five."""
 
 MOST_WAITING_REQUESTS = 500
 """Subscribes that a client may have sent ahead of their answers; the C# SDK sends one per 100
@@ -128,7 +130,8 @@ class ConsumerConnection(WebSocketConnection):
         super().__init__(outlet.limits.message_bytes, outlet.forget)
         self._outlet = outlet
         self._phase = _Phase.HANDSHAKE
-        self._requests: deque[Change] = deque()
+        self._requests: deque[tuple[Change, float]] = deque()
+        self._topics_ahead = 0
         self._deadline = self.opened_at + outlet.limits.handshake_seconds
         self._budget = outlet.limits.messages_per_second * BURST_SECONDS
         self._budget_at = self.opened_at
@@ -148,6 +151,7 @@ class ConsumerConnection(WebSocketConnection):
             int(outlet.limits.outbox_age_seconds * 1e9),
             self._overflow,
         )
+        self.outbox.tick(int(self.opened_at * 1e9))
 
     def _write(self, frames: bytes) -> None:
         self.transport.write(frames)
@@ -188,6 +192,8 @@ class ConsumerConnection(WebSocketConnection):
                 "No stream is served at this path. Try /v2/iex, /v2/sip, /v2/test, "
                 "/v1beta1/indicative, /v1beta3/crypto/us or /v1beta1/news.",
             )
+        if outlet.stopping:
+            return self.reject(HTTPStatus.SERVICE_UNAVAILABLE, "The proxy is going down.")
         if len(outlet.connections) > outlet.limits.connections:
             return self.reject(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -215,7 +221,7 @@ class ConsumerConnection(WebSocketConnection):
     def on_message(self, payload: bytes, binary: bool) -> None:
         if self._phase is _Phase.CLOSING:
             return
-        if not self._within_rate():
+        if not self._within_rate(1 + len(payload) / BYTES_PER_MESSAGE):
             return
         assert self.feed is not None
         match parse_request(payload, self.codec, self.feed):
@@ -224,23 +230,32 @@ class ConsumerConnection(WebSocketConnection):
                     self._authenticate(credentials)
                 else:
                     self._bad_request(ALREADY_AUTHENTICATED)
-            case Change() if len(self._requests) >= MOST_WAITING_REQUESTS:
-                self._outlet.counts.rate_limited += 1
-                self._fail(INVALID_SYNTAX, "too many unanswered requests")
-            case Change() as change if self._phase is _Phase.READY:
-                self._requests.append(change)
-                self._next_request()
-            case Change() as change if self._phase is _Phase.ADMISSION:
+            case Change() as change if self._phase in (_Phase.READY, _Phase.ADMISSION):
                 # JavaScript SDK 3 subscribes without waiting for "authenticated".
-                self._requests.append(change)
+                self._queue(change)
             case Change():
                 self._bad_request(NOT_AUTHENTICATED)
             case Invalid(code, detail):
                 self._outlet.log_bad_request(self, code, detail)
                 self._bad_request(code)
 
-    def _within_rate(self) -> bool:
-        """A token bucket: bursts of a few seconds pass, a flood ends the connection."""
+    def _queue(self, change: Change) -> None:
+        """Take a request in order, within what one client may have waiting."""
+        if len(self._requests) >= MOST_WAITING_REQUESTS:
+            self._outlet.counts.rate_limited += 1
+            self._fail(INVALID_SYNTAX, "too many unanswered requests")
+        elif self._topics_ahead + len(change.topics) > self._outlet.limits.subscriptions:
+            self._bad_request(SYMBOL_LIMIT)
+        else:
+            self._requests.append((change, self._loop.time()))
+            self._topics_ahead += len(change.topics)
+            self._next_request()
+
+    def _within_rate(self, cost: float) -> bool:
+        """A token bucket: bursts of a few seconds pass, a flood ends the connection.
+
+        Large messages cost more: reading one holds everybody up a little.
+        """
         limits = self._outlet.limits
         now = self._loop.time()
         burst = limits.messages_per_second * BURST_SECONDS
@@ -248,11 +263,11 @@ class ConsumerConnection(WebSocketConnection):
             burst, self._budget + (now - self._budget_at) * limits.messages_per_second
         )
         self._budget_at = now
-        if self._budget < 1:
+        if self._budget < cost:
             self._outlet.counts.rate_limited += 1
             self._fail(INVALID_SYNTAX, "too many messages per second")
             return False
-        self._budget -= 1
+        self._budget -= cost
         return True
 
     def _bad_request(self, code: ErrorCode) -> None:
@@ -307,15 +322,19 @@ class ConsumerConnection(WebSocketConnection):
         if consumer is None or handler is None:
             return
         while self._requests and consumer.pending is None and self._phase is _Phase.READY:
-            change = self._requests.popleft()
+            change, asked_at = self._requests.popleft()
+            self._topics_ahead -= len(change.topics)
             if not change.add:
                 handler.unsubscribe(consumer, change.topics)
                 self._acknowledge()
             elif len(consumer.topics | change.topics) > self._outlet.limits.subscriptions:
                 self._bad_request(SYMBOL_LIMIT)
             else:
-                self._waiting_since = self._loop.time()
-                handler.subscribe(consumer, change.topics, self._settler(change.topics))
+                self._waiting_since = asked_at
+                added = change.topics - consumer.topics
+                handler.subscribe(consumer, added, self._settler(added))
+                # Requests sent ahead of their answers don't wait one after the other.
+                self._lose_patience(self._loop.time())
 
     def _settler(self, topics: SubscriptionSet) -> Callable[[ErrorCode | None], None]:
         def settle(refusal: ErrorCode | None) -> None:
@@ -380,6 +399,7 @@ class ConsumerConnection(WebSocketConnection):
     def _release(self) -> None:
         self._phase = _Phase.CLOSING
         self._requests.clear()
+        self._topics_ahead = 0
         if self.consumer is not None and self.handler is not None:
             self.handler.leave(self.consumer)
             self.consumer = None
@@ -426,14 +446,18 @@ class ConsumerConnection(WebSocketConnection):
         """Several times a second: what a client's own three-second patience hangs on."""
         if self._phase is _Phase.ADMISSION and now > self._deadline:
             self._admit()
-        elif (
+        else:
+            self._lose_patience(now)
+
+    def _lose_patience(self, now: float) -> None:
+        """Answer a subscribe that upstream, being away, doesn't: it will be made good later."""
+        if (
             self.consumer is not None
+            and self.handler is not None
             and self.consumer.pending is not None
             and now - self._waiting_since > self._outlet.limits.acknowledgement_seconds
         ):
-            # Upstream is away: the wish is noted and will be made good when it is back.
             self._outlet.counts.unconfirmed_acknowledgements += 1
-            assert self.handler is not None
             self.handler.accept_unconfirmed(self.consumer)
 
     def _say(self, payload: bytes) -> None:
@@ -449,6 +473,7 @@ class WebSocketOutlet:
         self.limits = limits
         self.counts = OutletCounts()
         self.connections: dict[WebSocketConnection, None] = {}
+        self.stopping = False
         self._log = structlog.get_logger("stream_proxy.websocket")
         self._task: asyncio.Task[None] | None = None
 
@@ -491,6 +516,7 @@ class WebSocketOutlet:
 
     async def stop(self, timeout_seconds: float) -> None:
         """Say goodbye to all and wait until they are gone."""
+        self.stopping = True
         if self._task is not None:
             self._task.cancel()
         for connection in list(self.connections):
@@ -534,7 +560,7 @@ def _header_credentials(headers: Headers) -> Credentials | None:
     if scheme.lower() == "basic" and value:
         try:
             key, separator, secret = base64.b64decode(value, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # not base64, not ASCII, not UTF-8
             return None
         if separator:
             return Credentials(key, secret)

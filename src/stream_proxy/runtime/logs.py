@@ -27,9 +27,25 @@ class SecretMask:
         self, logger: Any, method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         for name, value in event.items():
-            if isinstance(value, str):
-                event[name] = self.clean(value)
+            if name == "exception":
+                # Our own traceback keeps its lines.
+                event[name] = "\n".join(map(self.clean, str(value).split("\n")))
+            else:
+                event[name] = self._clean_any(value)
         return event
+
+    def _clean_any(self, value: Any) -> Any:
+        match value:
+            case str():
+                return self.clean(value)
+            case list() | tuple() | set():
+                return [self._clean_any(item) for item in value]
+            case dict():
+                return {self._clean_any(key): self._clean_any(item) for key, item in value.items()}
+            case int() | float() | None:
+                return value
+            case _:
+                return self.clean(str(value))
 
     def clean(self, text: str) -> str:
         """The text without secrets, and on one line."""
@@ -38,16 +54,15 @@ class SecretMask:
         return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
-class _MaskFilter(logging.Filter):
-    """The same for libraries that log by themselves."""
+class _MaskingFormatter(logging.Formatter):
+    """The same for libraries that log by themselves, their tracebacks included: one line each."""
 
     def __init__(self, mask: SecretMask) -> None:
-        super().__init__()
+        super().__init__("%(levelname)s %(name)s: %(message)s")
         self._mask = mask
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self._mask.clean(record.getMessage()), ()
-        return True
+    def format(self, record: logging.LogRecord) -> str:
+        return self._mask.clean(super().format(record))
 
 
 def set_up_logs(
@@ -75,5 +90,5 @@ def set_up_logs(
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(out)
-    handler.addFilter(_MaskFilter(mask))
+    handler.setFormatter(_MaskingFormatter(mask))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

@@ -28,6 +28,25 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
+def raise_file_limit(wanted: int) -> int | None:
+    """Allow this many open sockets, as far as the system lets us.
+
+    The usual soft limit of 1,024 would stop not only consumers but also upstream's reconnects.
+    Returns the limit in force, or None where the system has none to set (Windows).
+    """
+    try:
+        import resource
+    except ImportError:
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    most = wanted if hard == unlimited else min(wanted, hard)
+    if soft != unlimited and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = most
+    return wanted if soft == unlimited else soft
+
+
 def stop_on_signals(stop: asyncio.Event) -> None:
     """Let SIGINT and SIGTERM set the event; a second signal then does what it always does."""
     loop = asyncio.get_running_loop()

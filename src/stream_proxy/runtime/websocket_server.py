@@ -15,6 +15,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import cast
 
+import structlog
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
@@ -23,6 +24,10 @@ from websockets.server import ServerProtocol
 # The library's debug lines print handshakes, and so credentials.
 _quiet = logging.getLogger("stream_proxy.websockets")
 _quiet.setLevel(logging.CRITICAL)
+
+_log = structlog.get_logger("stream_proxy.websocket_server")
+
+_MOST_FRAGMENTS = 10_000
 
 _HIGH_WATER_BYTES = 256 * 1024
 """Bytes in the transport at which the socket counts as full; a whole batch fits in."""
@@ -96,10 +101,6 @@ class WebSocketConnection(asyncio.Protocol):
         return self._protocol.state is State.OPEN and not self.lost
 
     @property
-    def handshaking(self) -> bool:
-        return self._protocol.state is State.CONNECTING and not self.lost
-
-    @property
     def close_code(self) -> int | None:
         return self._protocol.close_code
 
@@ -144,8 +145,13 @@ class WebSocketConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.last_heard = self._loop.time()
-        self._protocol.receive_data(data)
-        self._process()
+        try:
+            self._protocol.receive_data(data)
+            self._process()
+        except Exception:
+            # A bug that one client's bytes wake up may cost that client its connection, no more.
+            _log.exception("consumer.internal_error", peer=self.peer)
+            self.abort()
 
     def eof_received(self) -> bool:
         self._ended = True
@@ -224,8 +230,11 @@ class WebSocketConnection(asyncio.Protocol):
             except UnicodeDecodeError as error:
                 self._protocol.fail(CloseCode.INVALID_DATA, f"{error.reason} at {error.start}")
                 return
-        self._fragments.append(bytes(frame.data))
-        if frame.fin:
+        if frame.data:
+            self._fragments.append(bytes(frame.data))
+        if len(self._fragments) > _MOST_FRAGMENTS:
+            self._protocol.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
+        elif frame.fin:
             payload = b"".join(self._fragments)
             binary = self._message_opcode is Opcode.BINARY
             self._fragments = []

@@ -7,9 +7,11 @@ ends every connection without a close frame. ``/docs`` lists everything.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from stream_proxy.model.feeds import FEEDS
@@ -17,6 +19,8 @@ from stream_proxy.simulator.faults import ARMED, EXPLANATIONS, NOW, Fault
 from stream_proxy.simulator.server import Simulator
 from stream_proxy.wire.alpaca.codes import ERROR_CODES
 
+_CLOSE_CODES = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}
+_HEX = r"^([0-9a-fA-F]{2})*$"
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -29,7 +33,7 @@ class FaultOrder(BaseModel):
     feed: str | None = Field(None, description="Only on this feed; all feeds if absent.")
     code: int = Field(0, description="Error, close or HTTP code, as the kind has it.")
     seconds: float = Field(0, ge=0, le=3600, description="Duration or delay.")
-    payload_hex: str = Field("", description="Bytes for `garbage`.")
+    payload_hex: str = Field("", pattern=_HEX, description="Bytes for `garbage`.")
     times: int = Field(1, ge=1, description="How often an armed fault strikes.")
     hold_slot: bool = Field(False, description="Count the ended connection as half dead.")
 
@@ -45,23 +49,31 @@ class FrameOrder(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     feed: str
-    payload_hex: str = Field(description="The payload of one WebSocket message, as it is.")
+    payload_hex: str = Field(
+        pattern=_HEX, description="The payload of one WebSocket message, as it is."
+    )
 
 
-def own_host_only(request: Request) -> None:
-    """Refuse names that only a rebinding page would use."""
+def refuse_strangers(request: Request) -> Response | None:
+    """Refuse names that only a rebinding page would use, and web pages altogether."""
     name = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
     if name.lower() not in _LOOPBACK_NAMES:
-        raise HTTPException(421, "connect to localhost or 127.0.0.1")
+        return JSONResponse({"detail": "connect to localhost or 127.0.0.1"}, 421)
     if request.headers.get("origin"):
-        raise HTTPException(403, "web pages may not control the simulator")
+        return JSONResponse({"detail": "web pages may not control the simulator"}, 403)
+    return None
 
 
 def control_api(simulator: Simulator) -> FastAPI:
     """The application to serve."""
-    api = FastAPI(
-        title="Alpaca simulator", dependencies=[Depends(own_host_only)], openapi_url="/openapi.json"
-    )
+    api = FastAPI(title="Alpaca simulator")
+
+    @api.middleware("http")
+    async def guard(
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        refusal = refuse_strangers(request)
+        return await call_next(request) if refusal is None else refusal
 
     @api.get("/ledger")
     async def ledger() -> dict[str, Any]:
@@ -83,6 +95,11 @@ def control_api(simulator: Simulator) -> FastAPI:
             raise HTTPException(404, f"no feed is called {feed!r}; there are {', '.join(FEEDS)}")
         return list(simulator.endpoint(FEEDS[feed]).market.symbols)
 
+    @api.get("/faults")
+    async def known_faults() -> dict[str, str]:
+        """Everything that can be broken, and what it means."""
+        return EXPLANATIONS
+
     @api.post("/faults")
     async def commit(order: FaultOrder) -> dict[str, int]:
         """Commit a fault now, or arm it; the answer says how many connections it hit."""
@@ -91,6 +108,10 @@ def control_api(simulator: Simulator) -> FastAPI:
             raise HTTPException(422, f"no fault is called {order.kind!r}; there are {known}")
         if order.kind in ("error", "refuse_auth") and order.code not in ERROR_CODES:
             raise HTTPException(422, f"code is one of {', '.join(map(str, ERROR_CODES))}")
+        if order.kind == "refuse_upgrade" and order.code and not 300 <= order.code <= 599:
+            raise HTTPException(422, "code is an HTTP status from 300 to 599")
+        if order.kind == "close" and order.code and order.code not in _CLOSE_CODES:
+            raise HTTPException(422, "code is a close code that may be sent, such as 1001 or 4000")
         return {"hit": simulator.commit(Fault(**order.model_dump()))}
 
     @api.delete("/faults")

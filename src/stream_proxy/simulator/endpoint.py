@@ -96,6 +96,8 @@ class Endpoint:
             if not self.running or not any(c.topics for c in self._connections):
                 await self._wake.wait()
                 last = loop.time()
+                if self._replay_speed is None:
+                    self.market.take(0, self._now_ns())  # time went on while nobody listened
                 continue
             now = loop.time()
             credit = min(credit + (now - last) * self.rate, max(self.rate, 1.0))
