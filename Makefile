@@ -9,7 +9,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes
 PACKAGE := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check static fast lock docs clean python
+.PHONY: help demo serve test check static lock docs clean python bench bench-quick
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,17 @@ $(VENV)/dev.stamp: locks/dev.txt pyproject.toml | $(VENV)/bin/pip
 	@PIP_CONSTRAINT=locks/legacy.in .venv-legacy/bin/pip install $(PIP_FLAGS) -r locks/legacy.txt
 	@touch $@
 
+bench: $(VENV)/bench.stamp ## Compare with nats-server and a hand-written proxy (about 8 minutes).
+	@for question in fanout latency growth ingest; do $(BIN)/python -m bench.$$question || exit 1; done
+
+bench-quick: $(VENV)/bench.stamp
+	@for question in fanout latency growth ingest; do \
+		$(BIN)/python -m bench.$$question --quick || exit 1; done
+
+$(VENV)/bench.stamp: locks/bench.txt $(VENV)/dev.stamp
+	@$(BIN)/pip install $(PIP_FLAGS) -r locks/bench.txt
+	@touch $@
+
 docs: $(VENV)/dev.stamp ## Write the generated pages of docs/ again.
 	@$(BIN)/stream-proxy document --write docs
 
@@ -75,6 +86,8 @@ lock: ## Resolve the lock files again (needs uv).
 		--group dev --extra parquet pyproject.toml -o locks/dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 		--group build -c locks/dev.txt pyproject.toml -o locks/run.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+		--group bench -c locks/dev.txt pyproject.toml -o locks/bench.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 		locks/legacy.in -o locks/legacy.txt
 

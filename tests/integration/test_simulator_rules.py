@@ -101,7 +101,8 @@ async def closed(client: TestConsumer, code: int) -> None:
 @pytest.mark.parametrize("path", [*feed_paths("iex"), "/v2/sip/", "/v2/sip?x=1"])
 async def test_every_path_greets(alpaca: Bench, path: str) -> None:
     """Documented paths, those of SDKs, and the aliases of their environment variables."""
-    codec = "msgpack" if "opra" in path or "indicative" in path else "json"
+    feed = feed_paths("iex").get(path)
+    codec = "msgpack" if feed is not None and feed.msgpack_only else "json"
     async with alpaca.consumer(path, codec) as client:
         assert client.controls == [
             {"T": "success", "msg": "connected"},

@@ -263,6 +263,8 @@ class ConsumerConnection(WebSocketConnection):
             burst, self._budget + (now - self._budget_at) * limits.messages_per_second
         )
         self._budget_at = now
+        # One message within the size limit is never a flood by itself.
+        cost = min(cost, burst)
         if self._budget < cost:
             self._outlet.counts.rate_limited += 1
             self._fail(INVALID_SYNTAX, "too many messages per second")
