@@ -12,6 +12,17 @@ import pytest
 _SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+# Folders whose tests start processes or wait on sockets: too slow for `make check`.
+_SLOW_FOLDERS = ("integration", "compat", "unit/cli")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.parent.relative_to(Path(__file__).parent).as_posix()
+        if folder.startswith(_SLOW_FOLDERS):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def recorded_data() -> Path:
     """The folder of recorded market data, which is not part of the repository."""
