@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -127,10 +128,21 @@ async def test_auth_may_come_before_the_greeting_is_read(alpaca: Bench) -> None:
         assert json.loads(await socket.recv()) == [{"T": "success", "msg": "authenticated"}]
 
 
-async def test_header_authentication(alpaca: Bench) -> None:
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"APCA-API-KEY-ID": "any", "APCA-API-SECRET-KEY": "other"},
+        {"Authorization": "Bearer other"},
+        {"Authorization": "Basic " + b64encode(b"any:other").decode()},
+    ],
+    ids=["keys", "bearer", "basic"],
+)
+async def test_header_authentication(headers: dict[str, str]) -> None:
     """Keys in the handshake: "authenticated" comes unasked, and a message auth is one too many."""
-    headers = {"APCA-API-KEY-ID": "k", "APCA-API-SECRET-KEY": "s"}
-    async with alpaca.consumer(authenticate=False, headers=headers) as client:
+    async with (
+        bench(accounts={"any": "other"}) as alpaca,
+        alpaca.consumer(authenticate=False, headers=headers) as client,
+    ):
         await eventually(lambda: len(client.controls) == 2, 10, "authenticated")
         assert [c["msg"] for c in client.controls] == ["connected", "authenticated"]
         assert await authenticate(client) == error(403)

@@ -71,10 +71,10 @@ class Doorkeeper:
         if not self._tokens:
             return "anybody"
         found = None
-        # Alpaca's bearer forms bring no key of their own.
-        bearer = credentials.key in ("", "oauth", "access_token")
         for token in self._tokens:
-            same_key = bearer or hmac.compare_digest(token.key.encode(), credentials.key.encode())
+            same_key = credentials.bearer or hmac.compare_digest(
+                token.key.encode(), credentials.key.encode()
+            )
             same_secret = hmac.compare_digest(token.secret.encode(), credentials.secret.encode())
             if same_key and same_secret:
                 found = token.name

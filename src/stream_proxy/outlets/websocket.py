@@ -9,7 +9,6 @@ acknowledgement, because the client enters the hub only after it.
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,6 +52,7 @@ from stream_proxy.wire.alpaca.requests import (
     acknowledgement,
     codec_for,
     error,
+    header_credentials,
     parse_request,
     success,
 )
@@ -203,7 +203,7 @@ class ConsumerConnection(WebSocketConnection):
         self._codec_refused = codec is None
         self.codec = codec or JSON
         self._snapshot = parse_qs(query).get("snapshot", ["0"])[-1] in ("1", "true")
-        self._header_credentials = _header_credentials(headers)
+        self._header_credentials = header_credentials(lambda name: _single(headers, name))
         return None
 
     def on_open(self) -> None:
@@ -549,21 +549,3 @@ def _single(headers: Headers, name: str) -> str | None:
     """The value of a header that came exactly once."""
     values = headers.get_all(name)
     return values[0] if len(values) == 1 else None
-
-
-def _header_credentials(headers: Headers) -> Credentials | None:
-    """Credentials that came with the handshake, in any of Alpaca's three forms."""
-    key, secret = _single(headers, "APCA-API-KEY-ID"), _single(headers, "APCA-API-SECRET-KEY")
-    if key and secret:
-        return Credentials(key, secret)
-    scheme, _, value = (_single(headers, "Authorization") or "").partition(" ")
-    if scheme.lower() == "bearer" and value:
-        return Credentials("", value.strip())
-    if scheme.lower() == "basic" and value:
-        try:
-            key, separator, secret = base64.b64decode(value, validate=True).decode().partition(":")
-        except ValueError:  # not base64, not ASCII, not UTF-8
-            return None
-        if separator:
-            return Credentials(key, secret)
-    return None

@@ -84,7 +84,11 @@ class Simulator:
     def judge(self, feed: Feed, credentials: Credentials) -> ErrorCode | None:
         """What speaks against these credentials on this feed."""
         accounts = self.options.accounts
-        if accounts and accounts.get(credentials.key) != credentials.secret:
+        if credentials.bearer:
+            known = credentials.secret in accounts.values()
+        else:
+            known = accounts.get(credentials.key) == credentials.secret
+        if accounts and not known:
             return AUTH_FAILED
         if feed.name in self.options.denied_feeds:
             return INSUFFICIENT_SUBSCRIPTION

@@ -44,6 +44,7 @@ from stream_proxy.wire.alpaca.requests import (
     acknowledgement,
     codec_for,
     error,
+    header_credentials,
     parse_request,
     success,
 )
@@ -110,9 +111,7 @@ class SimulatorConnection(WebSocketConnection):
         codec = codec_for(request.headers.get("Content-Type"), self.feed)
         self._codec_refused = codec is None
         self.codec = codec or JSON
-        key, secret = (request.headers.get(f"APCA-API-{name}") for name in ("KEY-ID", "SECRET-KEY"))
-        if key and secret:
-            self._header_credentials = Credentials(key, secret)
+        self._header_credentials = header_credentials(request.headers.get)
         return None
 
     def on_open(self) -> None:

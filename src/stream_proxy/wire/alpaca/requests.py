@@ -7,7 +7,8 @@ Source: Alpaca, "WebSocket Stream" and "Real-time Stock Data".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import base64
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,11 @@ class Credentials:
 
     key: str
     secret: str
+
+    @property
+    def bearer(self) -> bool:
+        """Whether the secret is a token that stands for itself (OAuth, Broker API)."""
+        return self.key in ("", "oauth", "access_token")
 
     def __repr__(self) -> str:
         return "Credentials(***)"
@@ -109,6 +115,27 @@ def _is_symbol(value: object) -> bool:
         and value.isprintable()
         and '"' not in value
     )
+
+
+def header_credentials(get: Callable[[str], str | None]) -> Credentials | None:
+    """Credentials that came with the handshake, in any of Alpaca's three forms.
+
+    ``get`` gives the value of a header that came exactly once.
+    """
+    key, secret = get("APCA-API-KEY-ID"), get("APCA-API-SECRET-KEY")
+    if key and secret:
+        return Credentials(key, secret)
+    scheme, _, value = (get("Authorization") or "").partition(" ")
+    if scheme.lower() == "bearer" and value:
+        return Credentials("", value.strip())
+    if scheme.lower() == "basic" and value:
+        try:
+            key, separator, secret = base64.b64decode(value, validate=True).decode().partition(":")
+        except ValueError:  # not base64, not ASCII, not UTF-8
+            return None
+        if separator:
+            return Credentials(key, secret)
+    return None
 
 
 def success(codec: Codec, text: str) -> bytes:
