@@ -27,12 +27,13 @@ class GapLog:
     def __init__(self) -> None:
         self._gaps: deque[Gap] = deque(maxlen=_KEPT)
         self._open: Gap | None = None
+        self._last_end_ns = 0
         self.count = 0
 
     def begin(self, from_ns: int, why: str, topics: int) -> None:
-        """Open a gap; one that is open already goes on."""
+        """Open a gap; one that is open already goes on, and none reaches back into the last one."""
         if self._open is None:
-            self._open = Gap(from_ns, None, why, topics)
+            self._open = Gap(max(from_ns, self._last_end_ns), None, why, topics)
             self.count += 1
 
     def end(self, to_ns: int) -> Gap | None:
@@ -41,6 +42,7 @@ class GapLog:
             return None
         gap = Gap(self._open.from_ns, to_ns, self._open.why, self._open.topics)
         self._open = None
+        self._last_end_ns = to_ns
         self._gaps.append(gap)
         return gap
 
