@@ -65,7 +65,7 @@ class Sink:
 
     def items(self) -> Iterable[bytes]:
         """The messages that were kept, as they came."""
-        raise NotImplementedError
+        raise NotImplementedError("each protocol's consumer says what it kept")
 
 
 class WebSocketSink(Sink, WSListener):
