@@ -4,9 +4,9 @@
 
 In this process, on one core: the split of upstream's frames; a feed's whole middle with nobody
 listening; the same with 100 consumers of 20 of 500 symbols, and with one of everything, whose
-sockets take the bytes and forget them. Frames come as from socket reads of 64 KiB, with one flush
-at the end of each. ``--instructions`` counts instructions of a message with valgrind, which is
-slow but says the same on a busy machine; it is for comparing two versions of the code.
+sockets take the bytes and forget them. Frames come as from socket reads of 64 KiB.
+``--instructions`` counts instructions of a message with valgrind, which is slow but says the same
+on a busy machine; it is for comparing two versions of the code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.machine import CONTENDER_CORE, ROOT
@@ -100,17 +100,17 @@ def _work(codec_name: str, per_frame: int, stage: str) -> tuple[Work, int]:
     traffic = Traffic(Case(stage, crowds, codec_name, per_frame))
     payloads = _frames(traffic)
     reads = max(1, _READ_BYTES // len(payloads[0]))
-    frames = [(p, number % reads == 0) for number, p in enumerate(payloads, 1)]
+    batches = [payloads[start : start + reads] for start in range(0, len(payloads), reads)]
     codec = CODECS[codec_name]
     if stage == _SPLIT:
         split = codec.ticks.split
 
         def split_all(cycles: int) -> int:
-            items: list[Any] = []
+            items: Sequence[Any] = ()
             count = 0
             for _ in range(cycles):
-                for payload, _ in frames:
-                    _, items = split(payload)
+                for payload in payloads:
+                    items = split(payload)[2]
                     count += len(items)
             return count
 
@@ -131,9 +131,8 @@ def _work(codec_name: str, per_frame: int, stage: str) -> tuple[Work, int]:
         before = sum(outbox.messages for outbox in outboxes)
         receive = handler.receive
         for _ in range(cycles):
-            for payload, last in frames:
-                receive(payload, last)
-        handler.flush()
+            for batch in batches:
+                receive(batch)
         return sum(outbox.messages for outbox in outboxes) - before
 
     return route_all, expected

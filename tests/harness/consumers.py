@@ -55,14 +55,14 @@ class TestConsumer:
             self.closed = error
 
     def _take(self, payload: bytes) -> None:
-        heads, items = self.codec.ticks.split(payload)
-        if heads and heads[0].T in CONTROL:
-            assert len(heads) == 1, "control messages travel alone"
+        types, symbols, items = self.codec.ticks.split(payload)
+        if types and types[0] in CONTROL:
+            assert len(types) == 1, "control messages travel alone"
             self.controls.append(self.codec.decode(payload)[0])
             return
         self.messages += len(items)
         self.checksum += sum(map(crc32, items))
-        self.counts.update((head.T, head.S) for head in heads)
+        self.counts.update(zip(types, symbols, strict=True))
         if self._keep:
             self.items += map(bytes, items)
 

@@ -113,9 +113,9 @@ class Subscriber:
     def _split(self, payload: bytes) -> list[Item]:
         splitter = self.codec.news if self.feed.kind == "news" else self.codec.ticks
         try:
-            return [*splitter.split(payload)[1]]
+            return [*splitter.split(payload)[2]]
         except FrameDamaged:
-            return [*salvage(self.codec, splitter, payload)[1]]
+            return [*salvage(self.codec, splitter, payload)[0][2]]
 
     def _as_json(self, item: Item) -> bytes:
         if self.codec is JSON:

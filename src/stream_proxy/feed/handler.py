@@ -1,13 +1,13 @@
 """HOT PATH (`FeedHandler.receive`). One feed: what comes in, who gets it, what is asked for.
 
-The source hands over whole frames, the outlets bring consumers. In between everything is
-synchronous: a frame is split, routed, remembered, and, at the end of a socket read, flushed.
+The source hands over what a socket read brought, the outlets bring consumers. In between
+everything is synchronous: the frames are merged, split, routed, remembered, and written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from stream_proxy.feed.consumer import Consumer, Pending, Settle
 from stream_proxy.feed.upstream_status import UpstreamStatus
@@ -19,14 +19,12 @@ from stream_proxy.runtime.clock import Clock
 from stream_proxy.state.gaps import Gap, GapLog
 from stream_proxy.state.last_values import LastValues
 from stream_proxy.state.order_books import OrderBooks
-from stream_proxy.wire.alpaca.codec import Codec, FrameDamaged, NewsHead
+from stream_proxy.wire.alpaca.codec import Codec, Columns, FrameDamaged
 from stream_proxy.wire.alpaca.codes import INVALID_SYNTAX, SYMBOL_LIMIT, ErrorCode
+from stream_proxy.wire.alpaca.merge import merge
 from stream_proxy.wire.alpaca.salvage import salvage
 
 CONTROL_TYPES = frozenset({"success", "error", "subscription"})
-
-_BATCH_MESSAGES = 4000
-"""At most this many messages before a flush in the middle of a long socket read."""
 
 
 class FeedHandler:
@@ -68,6 +66,9 @@ class FeedHandler:
         )
         self.consumers: dict[Consumer, None] = {}
         self.on_demand: Callable[[], None] = lambda: None
+        self.on_control: Callable[[dict[str, Any]], bool] = lambda message: True
+        """Called with each control message, after what came before it was routed and before what
+        follows is. False says that what follows is of no use."""
         self.frames = 0
         self.bytes = 0
         self.bad_messages = 0
@@ -77,69 +78,85 @@ class FeedHandler:
         self._splitter = codec.news if feed.kind == "news" else codec.ticks
         self._is_news = feed.kind == "news"
         self._has_books = "orderbooks" in feed.channels
-        self._unflushed = 0
+        self._types = feed.types.keys()
 
     # Messages
 
-    def receive(self, payload: bytes, last: bool) -> list[dict[str, Any]] | None:
-        """Route one frame from upstream; give back the control messages in it.
-
-        ``last`` says that the socket read is at its end: everything is written then.
-        """
-        self.frames += 1
-        self.bytes += len(payload)
-        heads: Sequence[Any]
-        items: Sequence[Any]
+    def receive(self, payloads: Sequence[bytes]) -> None:
+        """Route the frames of one socket read and write what they bring to whom."""
+        self.frames += len(payloads)
+        self.bytes += sum(map(len, payloads))
         try:
-            heads, items = self._splitter.split(payload)
+            payload = merge(self.codec, payloads)
+            columns = self._splitter.split(payload)
         except FrameDamaged:
-            heads, items = self._salvage(payload)
-        if self._is_news:
-            strays = self._publish_news(heads, items)
+            self._receive_damaged(payloads)
         else:
-            strays = self.hub.publish(heads, items)
-            self.last_values.remember(heads, items, len(payload))
-            if self._has_books:
-                for head, item in zip(heads, items, strict=True):
-                    if head.T == "o":
-                        self.order_books.remember(head.S, item)
-        controls = self._unknown(heads, items, strays) if strays else None
-        self._unflushed += len(items)
-        if last or self._unflushed >= _BATCH_MESSAGES:
-            self.flush()
-        return controls
-
-    def flush(self) -> None:
-        self._unflushed = 0
+            kinds = set(columns[0])
+            if kinds <= self._types and not self._is_news:
+                self._route(kinds, columns, len(payload), payload)
+            else:
+                self._receive_mixed(columns, len(payload))
         self.hub.flush()
 
-    def _publish_news(self, heads: Any, items: Any) -> list[int]:
-        strays = []
-        for index, (head, item) in enumerate(zip(heads, items, strict=True)):
-            if head.T == "n":
-                self.hub.publish_news(cast("NewsHead", head).symbols, item)
-            else:
-                strays.append(index)
-        return strays
+    def _route(
+        self, kinds: set[str], columns: Columns, batch_bytes: int, payload: bytes | None = None
+    ) -> None:
+        """Route and remember a batch of known types."""
+        types, symbols, items = columns
+        self.hub.publish(kinds, types, symbols, items, payload)
+        self.last_values.remember(kinds, types, symbols, items, batch_bytes)
+        if "o" in kinds and self._has_books:
+            for kind, symbol, item in zip(types, symbols, items, strict=True):
+                if kind == "o":
+                    self.order_books.remember(symbol, item)
 
-    def _unknown(self, heads: Any, items: Any, strays: list[int]) -> list[dict[str, Any]] | None:
-        controls = []
-        for index in strays:
-            if heads[index].T in CONTROL_TYPES:
-                try:
-                    controls.append(self.codec.decode(bytes(items[index])))
-                except FrameDamaged as damage:
-                    self._lose(str(damage))
+    def _receive_damaged(self, payloads: Sequence[bytes]) -> None:
+        """Look at each frame alone, so that only what is damaged is lost."""
+        for payload in payloads:
+            try:
+                columns = self._splitter.split(payload)
+            except FrameDamaged:
+                columns, losses = salvage(self.codec, self._splitter, payload)
+                for loss in losses:
+                    self._lose(loss)
+            if not self._receive_mixed(columns, len(payload)):
+                return
+
+    def _receive_mixed(self, columns: Columns, batch_bytes: int) -> bool:
+        """Route a batch with news, control messages or unknown types among the rest, in order."""
+        types, symbols, items = columns
+        start = 0
+        for index, kind in enumerate(types):
+            if kind in self._types and not self._is_news:
+                continue
+            self._route_run(columns, start, index, batch_bytes)
+            start = index + 1
+            if kind in CONTROL_TYPES:
+                if not self._control(items[index]):
+                    return False
+            elif kind == "n" and self._is_news:
+                self.hub.publish_news(symbols[index], items[index])
             else:
                 self.unknown_messages += 1
-                self.hub.publish_unknown(heads[index].S, items[index])
-        return controls or None
+                symbol = "" if self._is_news else symbols[index]
+                self.hub.publish_unknown(symbol, items[index])
+        self._route_run(columns, start, len(types), batch_bytes)
+        return True
 
-    def _salvage(self, payload: bytes) -> tuple[Any, Any]:
-        heads, items, losses = salvage(self.codec, self._splitter, payload)
-        for loss in losses:
-            self._lose(loss)
-        return heads, items
+    def _route_run(self, columns: Columns, start: int, end: int, batch_bytes: int) -> None:
+        if end > start:
+            types, symbols, items = columns
+            run = types[start:end], symbols[start:end], items[start:end]
+            self._route(set(run[0]), run, batch_bytes)
+
+    def _control(self, item: Any) -> bool:
+        try:
+            message = self.codec.decode(bytes(item))
+        except FrameDamaged as damage:
+            self._lose(str(damage))
+            return True
+        return self.on_control(message)
 
     def _lose(self, reason: str) -> None:
         self.bad_messages += 1
@@ -249,7 +266,6 @@ class FeedHandler:
 
     def upstream_lost(self, why: str) -> None:
         """The connection is gone; what was subscribed may be missed from the last message on."""
-        self.flush()
         self.demand.disconnected()
         self.order_books.forget()
         topics = len(self.demand.wanted())

@@ -1,8 +1,8 @@
 """HOT PATH. Hand each message to everybody who wants it.
 
-A message costs one look-up by type, one by symbol, and one ``list.append`` per group of consumers;
-a flush costs one encoding per group and one write per consumer. No await, no lock, no log line.
-Guarded by ``tests/unit/hub/test_hot_path.py``.
+A message costs one look-up by symbol and one ``list.append`` per group of consumers; a flush costs
+one encoding per group and one write per consumer. No await, no lock, no log line.
+Guarded by ``tests/unit/hub/test_hot_path.py``, explained with figures in ``docs/performance.md``.
 
 Consumers with the same shape (codec) and the same subscriptions share a group, and so its frames.
 Subscribing pays for all this: it keeps, per type and symbol, the list of ``append`` methods to
@@ -12,7 +12,8 @@ call, consumers of ``*`` included.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from collections.abc import Set as AbstractSet
+from itertools import chain, repeat
 from typing import Any, Protocol, TypeAlias
 
 from stream_proxy.hub.outbox import Outbox
@@ -22,40 +23,59 @@ Item: TypeAlias = Any
 """One encoded message: ``bytes`` or anything with its buffer (``msgspec.Raw``)."""
 
 
-class Head(Protocol):
-    """What routing reads: ``T`` the type letter, ``S`` the symbol."""
-
-    T: str
-    S: str
-
-
 class Shape(Protocol):
     """How a kind of consumer wants its messages.
 
     ``transcode`` makes this shape's item from upstream's, or None when that can't be done;
     it is None itself for consumers in upstream's own codec.
-    ``frames`` makes ready-to-write frames of a batch.
+    ``frames`` makes ready-to-write frames of a batch. ``whole`` makes them of upstream's own
+    payload, for consumers in upstream's codec who want all that is in it; None means that it must
+    be taken apart.
     """
 
     transcode: Callable[[Item], bytes | None] | None
 
     def frames(self, items: Sequence[Item]) -> list[bytes]: ...
 
+    def whole(self, payload: bytes) -> list[bytes] | None: ...
+
 
 class Group(list[Item]):
     """The messages that a set of like-minded consumers gets at the next flush.
 
     A list, so that its bound ``append`` is both the fastest way in and, through ``__self__``, the
-    way back to the group.
+    way back to the group. ``ready`` are frames that go out before the list, with the number of
+    messages in them.
     """
 
-    __slots__ = ("key", "members", "shape", "topics")
+    __slots__ = ("key", "members", "ready", "ready_messages", "shape", "topics")
 
     def __init__(self, shape: Shape, topics: SubscriptionSet, key: object) -> None:
         self.shape = shape
         self.topics = topics
         self.key = key
         self.members: dict[Outbox, None] = {}
+        self.ready: list[bytes] = []
+        self.ready_messages = 0
+
+    def take(self, items: Sequence[Item], frames: list[bytes] | None) -> None:
+        """Take a whole batch, as frames if they exist and would keep its place."""
+        if frames is None or self:
+            self.extend(items)
+        else:
+            self.ready += frames
+            self.ready_messages += len(items)
+
+    def flush(self) -> None:
+        """Write what there is to every member."""
+        frames, count = self.ready, self.ready_messages + len(self)
+        if self:
+            frames = frames + self.shape.frames(self)
+            self.clear()
+        if count:
+            self.ready, self.ready_messages = [], 0
+            for outbox in self.members:
+                outbox.offer(frames, count)
 
 
 Append: TypeAlias = Callable[[Item], None]
@@ -117,7 +137,7 @@ class _Routes:
                 elif append not in starred:
                     table[symbol].remove(append)
 
-    def everyone_of(self, kinds: set[str]) -> list[Append] | None:
+    def everyone_of(self, kinds: AbstractSet[str]) -> list[Append] | None:
         """Who gets a whole frame of these types, if nobody gets only a part of it."""
         by_type = self.by_type
         first: list[Append] | None = None
@@ -138,6 +158,21 @@ class _Routes:
         for letter in self._letters.get(channel, ()):
             self.by_type[letter] = (table.get, everyone)
 
+    def targets(
+        self, kinds: AbstractSet[str], types: Sequence[str], symbols: Sequence[Symbol]
+    ) -> list[Sequence[Append]]:
+        """Who gets each message of a batch."""
+        by_type = self.by_type.get
+        if len(kinds) == 1:
+            get, everyone = by_type(types[0], _NOBODY)
+            return list(map(get, symbols, repeat(everyone)))
+        entries = {kind: by_type(kind, _NOBODY) for kind in kinds}
+        found = []
+        for kind, symbol in zip(types, symbols, strict=True):
+            get, everyone = entries[kind]
+            found.append(get(symbol, everyone))
+        return found
+
 
 _NOBODY: tuple[Any, tuple[()]] = ({}.get, ())
 
@@ -152,11 +187,10 @@ class Hub:
     def __init__(self, types: dict[str, Channel]) -> None:
         self._types = types
         self._routes: dict[Shape, _Routes] = {}
-        self._foreign: list[tuple[Shape, _Routes]] = []
-        self._native: list[_Routes] = []
         self._groups: dict[object, Group] = {}
         self._group_of: dict[Outbox, Group] = {}
-        self._touched: list[Sequence[Append]] = []
+        self._touched: list[Sequence[Append]] | None = []
+        """Who has something to write; None when there are too many to note."""
         self.messages = 0
         self.not_transcodable = 0
 
@@ -192,10 +226,6 @@ class Hub:
         routes = self._routes.get(shape)
         if routes is None:
             routes = self._routes[shape] = _Routes(self._types)
-            if shape.transcode is None:
-                self._native.append(routes)
-            else:
-                self._foreign.append((shape, routes))
         routes.add(group.append, topics)
         return group
 
@@ -220,58 +250,66 @@ class Hub:
             routes.remove(group.append, group.topics)
             if not any(other.shape is group.shape for other in self._groups.values()):
                 del self._routes[group.shape]
-                self._native = [r for r in self._native if r is not routes]
-                self._foreign = [pair for pair in self._foreign if pair[1] is not routes]
 
     def consumers(self) -> int:
         return len(self._group_of)
 
     # Messages: the hot path
 
-    def publish(self, heads: Sequence[Head], items: Sequence[Item]) -> list[int]:
-        """Queue a batch for its consumers; give the indexes of items of unknown type.
+    def publish(
+        self,
+        kinds: AbstractSet[str],
+        types: Sequence[str],
+        symbols: Sequence[Symbol],
+        items: Sequence[Item],
+        payload: bytes | None,
+    ) -> None:
+        """Queue a batch for its consumers; nothing is written before `flush`.
 
-        Nothing is written before `flush`.
+        Args:
+            kinds: the types that occur in the batch; the feed knows them all.
+            types, symbols, items: the batch, index by index.
+            payload: upstream's encoding of exactly this batch, where there is one.
         """
-        kinds = {head.T for head in heads}
-        touch = self._touched.append
-        for routes in self._native:
+        self.messages += len(items)
+        if len(items) > len(self._groups):
+            # Nearly all groups have something: looking at each costs less than noting which.
+            self._touched = None
+        for shape, routes in self._routes.items():
             alike = routes.everyone_of(kinds)
-            if alike is not None:
-                # Who wants any of this wants all of it: 10 ns a message instead of 300.
-                for append in alike:
-                    append.__self__.extend(items)  # type: ignore[attr-defined]
-                touch(alike)
-                continue
-            by_type = routes.by_type.get
-            for head, item in zip(heads, items, strict=True):
-                get, everyone = by_type(head.T, _NOBODY)
-                targets = get(head.S, everyone)
-                if targets:
-                    for append in targets:
+            if shape.transcode is not None:
+                self._transcode(shape.transcode, routes.targets(kinds, types, symbols), items)
+            elif alike is None:
+                targets = routes.targets(kinds, types, symbols)
+                if self._touched is not None:
+                    self._touched += targets
+                for appends, item in zip(targets, items, strict=True):
+                    for append in appends:
                         append(item)
-                    touch(targets)
-        for shape, routes in self._foreign:
-            by_type = routes.by_type.get
-            transcode = shape.transcode
-            assert transcode is not None
-            for head, item in zip(heads, items, strict=True):
-                get, everyone = by_type(head.T, _NOBODY)
-                targets = get(head.S, everyone)
-                if targets:
-                    other = transcode(item)
-                    if other is None:
-                        self.not_transcodable += 1
-                        continue
-                    for append in targets:
-                        append(other)
-                    touch(targets)
-        types = self._types
-        strays: list[int] = []
-        if not kinds <= types.keys():
-            strays = [index for index, head in enumerate(heads) if head.T not in types]
-        self.messages += len(items) - len(strays)
-        return strays
+            elif alike:
+                # Who wants any of this wants all of it: 10 ns a message instead of 300.
+                frames = None if payload is None else shape.whole(payload)
+                for append in alike:
+                    append.__self__.take(items, frames)  # type: ignore[attr-defined]
+                if self._touched is not None:
+                    self._touched.append(alike)
+
+    def _transcode(
+        self,
+        transcode: Callable[[Item], bytes | None],
+        targets: Sequence[Sequence[Append]],
+        items: Sequence[Item],
+    ) -> None:
+        for appends, item in zip(targets, items, strict=True):
+            if appends:
+                other = transcode(item)
+                if other is None:
+                    self.not_transcodable += 1
+                    continue
+                for append in appends:
+                    append(other)
+        if self._touched is not None:
+            self._touched += targets
 
     def publish_news(self, symbols: Sequence[Symbol], item: Item) -> None:
         """Queue one article: once for each group that wants any of its symbols, or ``*``."""
@@ -309,25 +347,17 @@ class Hub:
                 return
         for append in targets:
             append(item)
-        self._touched.append(targets)
+        if self._touched is not None:
+            self._touched.append(targets)
 
     def flush(self) -> None:
         """Write once to each consumer that has something."""
         touched = self._touched
-        if not touched:
-            return
-        # In a small batch only few groups have something: find them by what was touched. In a
-        # large one nearly all have, and looking at each costs less than hashing each append.
-        groups: Iterable[Group]
-        if len(touched) < len(self._groups):
-            groups = [append.__self__ for append in set().union(*touched)]  # type: ignore[attr-defined]
-        else:
-            groups = self._groups.values()
-        for group in groups:
-            if group:
-                count = len(group)
-                frames = group.shape.frames(group)
-                group.clear()
-                for outbox in group.members:
-                    outbox.offer(frames, count)
-        touched.clear()
+        if touched is None:
+            for group in self._groups.values():
+                group.flush()
+            self._touched = []
+        elif touched:
+            for append in set().union(*touched):
+                append.__self__.flush()  # type: ignore[attr-defined]
+            touched.clear()

@@ -33,6 +33,12 @@ class WebSocketShape:
 
             self.transcode = transcode
 
+    def whole(self, payload: bytes) -> list[bytes] | None:
+        """The frames of a payload as it came, or None where it is too large for one."""
+        if len(payload) > MAX_FRAME_BYTES:
+            return None
+        return [frame(payload, self.codec.binary)]
+
     def frames(self, items: Sequence[Item]) -> list[bytes]:
         """One frame, or several where one would grow too large."""
         payload = self.codec.join(items)

@@ -2,7 +2,7 @@
 
 One task per feed runs `AlpacaSource.run`: connect, authenticate, keep what is asked in step with
 what is wanted, watch for silence, and after an end wait as long as its cause demands. Messages do
-not pass through the task: the socket calls `on_message`, which hands them to the feed handler.
+not pass through the task: the socket calls `on_messages`, which hands them to the feed handler.
 
 At most one socket is open at any instant: the next one is opened only after the last one's close
 handshake has ended or its time-out aborted it.
@@ -120,6 +120,7 @@ class AlpacaSource:
         self._logged_surprises: set[str] = set()
         self.on_status: Callable[[], None] = lambda: None
         handler.on_demand = self._pump
+        handler.on_control = self._control
 
     # The task
 
@@ -224,18 +225,17 @@ class AlpacaSource:
 
     # What the socket brings
 
-    def on_message(self, payload: bytes, last: bool) -> None:
-        """HOT PATH. A frame: data goes to the handler, control messages to the session."""
+    def on_messages(self, payloads: list[bytes]) -> None:
+        """HOT PATH. What a socket read brought: to the handler, once the handshake is over."""
         if self._ready:
-            controls = self._handler.receive(payload, last)
-            if controls is not None:
-                for message in controls:
-                    self._control(message)
+            self._handler.receive(payloads)
             return
-        self._handshake(payload)
-
-    def on_read_end(self) -> None:
-        self._handler.flush()
+        for number, payload in enumerate(payloads):
+            self._handshake(payload)
+            if self._ready:
+                if rest := payloads[number + 1 :]:
+                    self._handler.receive(rest)
+                return
 
     def on_pong(self) -> None:
         self._pong_due_ns = 0
@@ -253,12 +253,14 @@ class AlpacaSource:
             if isinstance(message, dict) and message.get("T") in CONTROL_TYPES:
                 self._control(message)
 
-    def _control(self, message: dict[str, Any]) -> None:
+    def _control(self, message: dict[str, Any]) -> bool:
+        """Let the session judge; False when the connection has come to its end."""
         session = self._session
         if session is None or self._ending is not None:
-            return
+            return False
         self._act(session.receive(message))
         self._send()
+        return self._ending is None
 
     def _act(self, event: Event | None) -> None:
         match event:

@@ -28,6 +28,10 @@ from picows import (
 
 _MAX_FRAME_BYTES = 16 * 1024 * 1024
 _MAX_FRAGMENTS = 10_000
+_BATCH_BYTES = 256 * 1024
+"""A longer read comes in parts of about this size: 2 ms of work, and one frame downstream."""
+
+_BINARY, _TEXT = WSMsgType.BINARY, WSMsgType.TEXT
 
 _log = structlog.get_logger("stream_proxy.connector")
 
@@ -35,11 +39,8 @@ _log = structlog.get_logger("stream_proxy.connector")
 class Receiver(Protocol):
     """Who gets what the socket brings; called synchronously."""
 
-    def on_message(self, payload: bytes, last: bool) -> None:
-        """A whole message; ``last`` says that the socket read holds no more."""
-
-    def on_read_end(self) -> None:
-        """A socket read ended with something that wasn't a message (a pong, half a message)."""
+    def on_messages(self, payloads: list[bytes]) -> None:
+        """Whole messages: all that a socket read held, or a share of a long one."""
 
     def on_pong(self) -> None: ...
 
@@ -87,6 +88,8 @@ class _Listener(WSListener):
     def __init__(self, receiver: Receiver) -> None:
         super().__init__()
         self._receiver = receiver
+        self._payloads: list[bytes] = []
+        self._payloads_bytes = 0
         self._fragments: list[bytes] = []
         self._fragments_bytes = 0
         self._problem = ""
@@ -103,27 +106,39 @@ class _Listener(WSListener):
 
     def _take(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
-        if kind == WSMsgType.BINARY or kind == WSMsgType.TEXT:
+        if kind is _BINARY or kind is _TEXT:
             if frame.rsv1 or frame.rsv2 or frame.rsv3:
                 self._violation(transport, "a compressed frame that was not negotiated")
             elif frame.fin and not self._fragments:
-                if not self.silenced:
-                    self._receiver.on_message(frame.get_payload_as_bytes(), frame.last_in_buffer)
-                return
+                self._keep(frame.get_payload_as_bytes())
             else:
                 self._fragment(transport, frame, starts=True)
-        elif kind == WSMsgType.CONTINUATION:
+        elif kind is WSMsgType.CONTINUATION:
             self._fragment(transport, frame, starts=False)
-        elif kind == WSMsgType.PONG:
+        elif kind is WSMsgType.PONG:
             self._receiver.on_pong()
-        elif kind == WSMsgType.CLOSE:
+        elif kind is WSMsgType.CLOSE:
+            self._deliver()
             self._problem = _close_text(frame)
             # Not its own code: none, or one that may not be sent, would be a violation by us.
             transport.send_close(WSCloseCode.OK)
             transport.disconnect()
-        # Without this the messages before a pong in the same read would wait for the next read.
-        if frame.last_in_buffer and not self.silenced:
-            self._receiver.on_read_end()
+        # Of any kind: the last of a read may be a pong.
+        if frame.last_in_buffer:
+            self._deliver()
+
+    def _keep(self, payload: bytes) -> None:
+        self._payloads.append(payload)
+        self._payloads_bytes += len(payload)
+        if self._payloads_bytes > _BATCH_BYTES:
+            self._deliver()
+
+    def _deliver(self) -> None:
+        payloads = self._payloads
+        if payloads:
+            self._payloads, self._payloads_bytes = [], 0
+            if not self.silenced:
+                self._receiver.on_messages(payloads)
 
     def _fragment(self, transport: WSTransport, frame: WSFrame, starts: bool) -> None:
         if starts == bool(self._fragments):
@@ -137,10 +152,10 @@ class _Listener(WSListener):
         elif frame.fin:
             payload, self._fragments = b"".join(self._fragments), []
             self._fragments_bytes = 0
-            if not self.silenced:
-                self._receiver.on_message(payload, frame.last_in_buffer)
+            self._keep(payload)
 
     def _violation(self, transport: WSTransport, what: str) -> None:
+        self._deliver()
         self._problem = f"protocol violation by upstream: {what}"
         transport.send_close(WSCloseCode.PROTOCOL_ERROR)
         transport.disconnect(graceful=False)

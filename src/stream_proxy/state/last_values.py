@@ -1,46 +1,44 @@
 """HOT PATH. The latest trade and quote of each symbol, as they came.
 
-One dictionary store per message. An item of a small frame is kept as it is; one of a large frame
-is copied, because a raw item keeps its whole frame in memory.
+A batch goes into the dictionary in one call. An item of a small batch is kept as it is; one of a
+large batch is copied, because a raw item keeps its whole batch in memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Protocol
+from collections.abc import Set as AbstractSet
+from itertools import compress
+from typing import Any
 
-_SMALL_FRAME_BYTES = 4096
+_SMALL_BATCH_BYTES = 4096
 _REMEMBERED = {"trades": "t", "quotes": "q"}
-
-
-class Head(Protocol):
-    T: str
-    S: str
 
 
 class LastValues:
     """Last known trade and quote by symbol, in upstream's codec."""
 
     def __init__(self) -> None:
-        self._trades: dict[str, Any] = {}
-        self._quotes: dict[str, Any] = {}
-        self._by_type = {"t": self._trades, "q": self._quotes}
+        self._by_type: dict[str, dict[str, Any]] = {"t": {}, "q": {}}
 
-    def remember(self, heads: Sequence[Head], items: Sequence[Any], frame_bytes: int) -> None:
-        """Keep the newest of each symbol of this frame."""
-        trades, quotes = self._trades, self._quotes
-        if frame_bytes <= _SMALL_FRAME_BYTES:
-            for head, item in zip(heads, items, strict=True):
-                kind = head.T
-                if kind == "q":
-                    quotes[head.S] = item
-                elif kind == "t":
-                    trades[head.S] = item
-        else:
-            for kind, values in self._by_type.items():
-                newest = {h.S: i for h, i in zip(heads, items, strict=True) if kind == h.T}
-                for symbol, item in newest.items():
-                    values[symbol] = bytes(item)
+    def remember(
+        self,
+        kinds: AbstractSet[str],
+        types: Sequence[str],
+        symbols: Sequence[str],
+        items: Sequence[Any],
+        batch_bytes: int,
+    ) -> None:
+        """Keep the newest of each symbol of this batch; ``kinds`` are the types that occur."""
+        for kind, values in self._by_type.items():
+            if kind in kinds:
+                newest = zip(symbols, items, strict=True)
+                if len(kinds) > 1:
+                    newest = compress(newest, map(kind.__eq__, types))  # type: ignore[assignment]
+                if batch_bytes > _SMALL_BATCH_BYTES:
+                    last = dict(newest)
+                    newest = zip(last, map(bytes, last.values()), strict=True)
+                values.update(newest)
 
     def get(self, channel: str, symbol: str) -> Any | None:
         """The last item of a topic, or None where none is known or kept."""
@@ -59,4 +57,4 @@ class LastValues:
         return list(self._by_type.get(_REMEMBERED.get(channel, ""), ()))
 
     def __len__(self) -> int:
-        return len(self._trades) + len(self._quotes)
+        return sum(map(len, self._by_type.values()))

@@ -19,7 +19,7 @@ import pytest
 
 from stream_proxy.feed.consumer import Consumer
 from stream_proxy.feed.handler import FeedHandler
-from stream_proxy.hub.hub import Hub
+from stream_proxy.hub.hub import Group, Hub
 from stream_proxy.hub.outbox import Outbox
 from stream_proxy.model.feeds import FEEDS
 from stream_proxy.model.messages import Quote
@@ -32,11 +32,13 @@ from stream_proxy.state.last_values import LastValues
 from stream_proxy.wire.alpaca.codec import MSGPACK, Codec, Splitter
 
 HOT = (
-    AlpacaSource.on_message,
+    AlpacaSource.on_messages,
     FeedHandler.receive,
-    FeedHandler.flush,
+    FeedHandler._route,
     Hub.publish,
     Hub.flush,
+    Group.flush,
+    Group.take,
     Outbox.offer,
     WebSocketShape.frames,
     LastValues.remember,
@@ -77,10 +79,10 @@ def calls_of(made: FeedHandler, payload: bytes) -> Counter[str]:
     def note(frame: FrameType, event: str, argument: Any) -> None:
         calls[event] += 1
 
-    made.receive(payload, last=True)  # the first frame fills the tables
+    made.receive([payload])  # the first frame fills the tables
     sys.setprofile(note)
     try:
-        made.receive(payload, last=True)
+        made.receive([payload])
     finally:
         sys.setprofile(None)
     return calls
@@ -121,11 +123,11 @@ def test_another_codec_costs_a_fixed_number_of_calls_per_message() -> None:
 def test_nothing_is_left_behind_per_message() -> None:
     """A hundred more frames leave no more objects than one: no cache grows with traffic."""
     made, payload = handler(10, "msgpack"), frame(1000, 10)
-    made.receive(payload, last=True)
+    made.receive([payload])
     gc.collect()
     before = sys.getallocatedblocks()
     for _ in range(100):
-        made.receive(payload, last=True)
+        made.receive([payload])
     gc.collect()
     assert sys.getallocatedblocks() - before < 500
 

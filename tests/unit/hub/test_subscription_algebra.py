@@ -196,7 +196,7 @@ class SubscriptionAlgebra(RuleBasedStateMachine):
                 if player.consumer.topics.covers(channel, symbol):
                     player.expected[items[-1]] += 1
         if items:
-            self.handler.receive(MSGPACK.join(items), last=True)
+            self.handler.receive([MSGPACK.join(items)])
 
     # What always holds
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from stream_proxy.model.time import parse_rfc3339, timestamp_ns, to_timestamp
 from stream_proxy.wire.alpaca.codec import JSON, MSGPACK, Codec, FrameDamaged
+from stream_proxy.wire.alpaca.merge import merge
 from stream_proxy.wire.alpaca.salvage import salvage
 from stream_proxy.wire.alpaca.transcode import NotTranscodable, to_json, to_msgpack
 
@@ -45,13 +46,45 @@ def test_splitting_and_joining_keeps_every_byte(codec: Codec, batch: list[dict[s
     """The joined items of a frame are the frame, whatever they hold."""
     items = [codec.encode(message) for message in batch]
     frame = codec.join(items)
-    heads, raws = codec.ticks.split(frame)
+    types, symbols, raws = codec.ticks.split(frame)
 
-    assert [(h.T, h.S) for h in heads] == [(m["T"], m["S"]) for m in batch]
+    assert types == [m["T"] for m in batch]
+    assert symbols == [m["S"] for m in batch]
     assert [bytes(raw) for raw in raws] == items
     assert codec.join(raws) == frame
     read = msgpack.unpackb(frame) if codec.binary else json.loads(frame)
     assert len(read) == len(batch)
+
+
+@pytest.mark.parametrize("codec", [JSON, MSGPACK], ids=lambda c: c.name)
+@given(batches=st.lists(st.lists(messages(), max_size=40), min_size=1, max_size=6))
+def test_merging_frames(codec: Codec, batches: list[list[dict[str, Any]]]) -> None:
+    """The frames of a socket read become one with all their items, in order."""
+    frames = [codec.join([codec.encode(message) for message in batch]) for batch in batches]
+    merged = merge(codec, frames)
+    assert merged == codec.join([item for frame in frames for item in codec.ticks.items(frame)])
+
+
+@pytest.mark.parametrize("codec", [JSON, MSGPACK], ids=lambda c: c.name)
+@given(batches=st.lists(st.lists(messages(), max_size=4), min_size=2, max_size=4), data=st.data())
+def test_merging_never_hides_damage(
+    codec: Codec, batches: list[list[dict[str, Any]]], data: st.DataObject
+) -> None:
+    """A frame that can't be split can't be split among good ones either."""
+    frames = [codec.join([codec.encode(message) for message in batch]) for batch in batches]
+    victim = data.draw(st.integers(0, len(frames) - 1))
+    start = data.draw(st.integers(0, len(frames[victim])))
+    end = data.draw(st.integers(start, len(frames[victim])))
+    frames[victim] = (
+        frames[victim][:start] + data.draw(st.binary(max_size=3)) + frames[victim][end:]
+    )
+    try:
+        expected = codec.ticks.split(frames[victim])
+    except FrameDamaged:
+        with pytest.raises(FrameDamaged):
+            codec.ticks.split(merge(codec, frames))
+    else:
+        assert len(expected[0]) == len(expected[2])
 
 
 @given(message=messages(), ns=instants)
@@ -112,7 +145,7 @@ def test_a_cut_frame_loses_only_its_tail(
     items = [codec.encode(message) for message in batch]
     frame = codec.join(items)
     cut = data.draw(st.integers(1, len(frame) - 1))
-    heads, saved, losses = salvage(codec, codec.ticks, frame[:cut])
+    (types, symbols, saved), losses = salvage(codec, codec.ticks, frame[:cut])
 
     assert losses
     assert [bytes(item) for item in saved] == items[: len(saved)]
@@ -122,7 +155,7 @@ def test_a_cut_frame_loses_only_its_tail(
         end += len(item)
         whole += end <= cut
         end += 0 if codec.binary else 1
-    assert len(heads) == len(saved) == whole
+    assert len(types) == len(symbols) == len(saved) == whole
 
 
 @given(st.binary(max_size=300))
@@ -132,9 +165,9 @@ def test_garbage_never_escapes_as_another_error(payload: bytes) -> None:
         try:
             codec.ticks.split(payload)
         except FrameDamaged:
-            heads, items, losses = salvage(codec, codec.ticks, payload)
+            (types, symbols, items), losses = salvage(codec, codec.ticks, payload)
             assert losses
-            assert len(heads) == len(items)
+            assert len(types) == len(symbols) == len(items)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +179,7 @@ def test_a_depth_bomb_is_only_damage(codec: Codec, bomb: bytes) -> None:
     """A hundred thousand brackets don't overflow a stack."""
     with pytest.raises(FrameDamaged):
         codec.ticks.split(bomb)
-    _, items, losses = salvage(codec, codec.ticks, bomb)
+    (_, _, items), losses = salvage(codec, codec.ticks, bomb)
     assert not items
     assert losses
 
@@ -157,7 +190,7 @@ def test_one_bad_item_among_good_ones() -> None:
         b'[{"T":"t","S":"A","c":["x,]\\"}"]},{"T":"q","S":null},{"T":7,"S":"B"},'
         b'{"T":"q","S":"C","bp":NaN},{"T":"new","S":"D"}]'
     )
-    heads, items, losses = salvage(JSON, JSON.ticks, frame)
-    assert [head.S for head in heads] == ["A", "D"]
+    (_, symbols, items), losses = salvage(JSON, JSON.ticks, frame)
+    assert symbols == ["A", "D"]
     assert len(items) == 2
     assert len(losses) == 3

@@ -7,22 +7,20 @@ each item is looked at alone, so that only the bad ones are lost. Never on the h
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-import msgspec
-
-from stream_proxy.wire.alpaca.codec import Codec, FrameDamaged, Head, NewsHead, Splitter
+from stream_proxy.wire.alpaca.codec import Codec, Columns, FrameDamaged, Splitter
 
 _MOST_BYTES = 1 << 20
 """Damage is walked byte by byte in Python, about 0.1 s a MiB: what lies beyond is lost."""
 
 
-def salvage(
-    codec: Codec, splitter: Splitter[Head] | Splitter[NewsHead], payload: bytes
-) -> tuple[list[Head] | list[NewsHead], list[msgspec.Raw], list[str]]:
-    """Give heads and items of what can be read, and a short reason for each thing lost."""
+def salvage(codec: Codec, splitter: Splitter, payload: bytes) -> tuple[Columns, list[str]]:
+    """Give what can be read, and a short reason for each thing lost."""
     payload = payload[:_MOST_BYTES]
-    heads: list[Head] = []
-    items: list[msgspec.Raw] = []
+    types: list[str] = []
+    symbols: list[Any] = []
+    items: list[bytes] = []
     losses: list[str] = []
     pieces = _msgpack_pieces(payload) if codec.binary else _json_pieces(payload)
     while True:
@@ -34,16 +32,17 @@ def salvage(
             losses.append(str(error))
             break
         try:
-            head, item = splitter.split(codec.join([piece]))
+            kind, symbol, item = splitter.split(codec.join([piece]))
         except FrameDamaged as error:
             losses.append(str(error))
             continue
         if not item:  # nothing between two commas
             losses.append("an empty item")
             continue
-        heads.append(head[0])  # type: ignore[arg-type]
-        items.append(item[0].copy())
-    return heads, items, losses
+        types += kind
+        symbols += symbol
+        items.append(bytes(item[0]))
+    return (types, symbols, items), losses
 
 
 def _json_pieces(payload: bytes) -> Iterator[bytes]:
