@@ -6,6 +6,8 @@ DURATION ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes
+# Compiled when the package is installed; see docs/performance.md.
+COMPILED := hatch_build.py src/stream_proxy/hub/distribute.py src/stream_proxy/wire/alpaca/walk.py
 PACKAGE := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
 .DEFAULT_GOAL := help
@@ -51,12 +53,12 @@ $(VENV)/bin/pip: | python
 	@echo "setting up $(VENV) (once, about a minute)"
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/run.stamp: locks/run.txt pyproject.toml | $(VENV)/bin/pip
+$(VENV)/run.stamp: locks/run.txt pyproject.toml $(COMPILED) | $(VENV)/bin/pip
 	@$(BIN)/pip install $(PIP_FLAGS) -r locks/run.txt
 	@$(PACKAGE)
 	@touch $@
 
-$(VENV)/dev.stamp: locks/dev.txt pyproject.toml | $(VENV)/bin/pip
+$(VENV)/dev.stamp: locks/dev.txt pyproject.toml $(COMPILED) | $(VENV)/bin/pip
 	@$(BIN)/pip install $(PIP_FLAGS) -r locks/dev.txt
 	@$(PACKAGE)
 	@touch $@ $(VENV)/run.stamp

@@ -29,6 +29,7 @@ from stream_proxy.model.time import NS_PER_SECOND
 from stream_proxy.outlets.doorkeeper import is_loopback
 from stream_proxy.sources.market_hours import ExchangeMarketHours
 from stream_proxy.wire.alpaca.codes import AUTH_FAILED, INSUFFICIENT_SUBSCRIPTION
+from stream_proxy.wire.alpaca.walk import COMPILED
 
 _NETWORK_SECONDS = 4.0
 _STREAM_SECONDS = 5.0
@@ -110,6 +111,19 @@ def check_state_dir(settings: Settings) -> Finding:
         "state_dir",
         f"{_home(wanted)} can't be written, because {_home(existing)} can't.",
         "Set STREAM_PROXY_STATE_DIR to a directory of yours, or fix its permissions.",
+    )
+
+
+def check_build(compiled: bool = COMPILED) -> Finding:
+    """Whether the innermost loops run at full speed."""
+    if compiled:
+        return Finding(Mark.FINE, "build", "the hot path is compiled")
+    return Finding(
+        Mark.REMARK,
+        "build",
+        "the hot path is interpreted: everything works, with half the throughput.",
+        "Install a C compiler (Debian: apt install gcc python3-dev; macOS: xcode-select --install) "
+        "and install the package again.",
     )
 
 

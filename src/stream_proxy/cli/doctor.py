@@ -12,6 +12,7 @@ from stream_proxy.app import check_exposure
 from stream_proxy.cli.checks import (
     Finding,
     Mark,
+    check_build,
     check_connection,
     check_keys,
     check_market,
@@ -67,6 +68,7 @@ async def _findings(loaded: Loaded) -> AsyncIterator[Finding]:
     keys = check_keys(loaded)
     yield keys
     yield check_state_dir(settings)
+    yield check_build()
     yield await check_market(time.time_ns())
     port, proxy_runs = await check_port(settings)
     yield port

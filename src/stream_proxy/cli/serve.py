@@ -17,6 +17,7 @@ from stream_proxy.config.schema import Settings
 from stream_proxy.errors import SettingsError
 from stream_proxy.runtime.logs import set_up_logs
 from stream_proxy.runtime.loop import raise_file_limit, run, stop_on_signals
+from stream_proxy.wire.alpaca.walk import COMPILED
 
 _OTHER_FILES = 100
 """Open files besides the consumers' sockets: upstream, listeners, logs, libraries."""
@@ -104,6 +105,7 @@ async def _serve(loaded: Loaded) -> None:
     log.info(
         "proxy.started",
         version=__version__,
+        hot_path="compiled" if COMPILED else "interpreted",
         upstream=settings.upstream_url,
         feeds=",".join(settings.feeds) or "on demand",
         default_feed=settings.feed,

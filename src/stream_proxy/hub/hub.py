@@ -5,8 +5,8 @@ one encoding per group and one write per consumer. No await, no lock, no log lin
 Guarded by ``tests/unit/hub/test_hot_path.py``, explained with figures in ``docs/performance.md``.
 
 Consumers with the same shape (codec) and the same subscriptions share a group, and so its frames.
-Subscribing pays for all this: it keeps, per type and symbol, the list of ``append`` methods to
-call, consumers of ``*`` included.
+Subscribing pays for all this: it keeps, per type and symbol, the list of groups to append to,
+consumers of ``*`` included.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Set as AbstractSet
 from itertools import chain, repeat
 from typing import Any, Protocol, TypeAlias
 
+from stream_proxy.hub.distribute import distribute, look_up
 from stream_proxy.hub.outbox import Outbox
 from stream_proxy.model.topics import WILDCARD, Channel, SubscriptionSet, Symbol
 
@@ -43,12 +44,15 @@ class Shape(Protocol):
 class Group(list[Item]):
     """The messages that a set of like-minded consumers gets at the next flush.
 
-    A list, so that its bound ``append`` is both the fastest way in and, through ``__self__``, the
-    way back to the group. ``ready`` are frames that go out before the list, with the number of
-    messages in them.
+    A list, because that is the fastest thing to append to; unlike other lists, each is equal to
+    itself alone. ``ready`` are frames that go out before the list, with the number of messages in
+    them.
     """
 
     __slots__ = ("key", "members", "ready", "ready_messages", "shape", "topics")
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
     def __init__(self, shape: Shape, topics: SubscriptionSet, key: object) -> None:
         self.shape = shape
@@ -78,11 +82,8 @@ class Group(list[Item]):
                 outbox.offer(frames, count)
 
 
-Append: TypeAlias = Callable[[Item], None]
-
-
 class _Routes:
-    """For one shape: type → (look-up of targets by symbol, targets of ``*``).
+    """For one shape: type → (groups by symbol, groups of all other symbols).
 
     Two tables by channel say who asked: ``_named`` by name, ``_starred`` with ``*``. What the hot
     path reads follows from them: a symbol that anybody named has a list of all who get it, any
@@ -95,86 +96,77 @@ class _Routes:
         self._letters: dict[Channel, list[str]] = {}
         for letter, channel in types.items():
             self._letters.setdefault(channel, []).append(letter)
-        self._named: dict[Channel, dict[Symbol, dict[Append, None]]] = {}
-        self._starred: dict[Channel, dict[Append, None]] = {}
-        self.by_channel: dict[Channel, dict[Symbol, list[Append]]] = {}
-        self.everyone: dict[Channel, list[Append]] = {}
-        self.by_type: dict[str, tuple[Callable[..., list[Append]], list[Append]]] = {}
+        self._named: dict[Channel, dict[Symbol, dict[Group, None]]] = {}
+        self._starred: dict[Channel, dict[Group, None]] = {}
+        self.by_channel: dict[Channel, dict[Symbol, list[Group]]] = {}
+        self.everyone: dict[Channel, list[Group]] = {}
+        self.by_type: dict[str, tuple[dict[Symbol, list[Group]], list[Group]]] = {}
 
-    def add(self, append: Append, topics: Iterable[tuple[Channel, Symbol]]) -> None:
+    def add(self, group: Group, topics: Iterable[tuple[Channel, Symbol]]) -> None:
         for channel, symbol in topics:
             if channel not in self.by_channel:
                 self._open(channel)
             named, starred = self._named[channel], self._starred[channel]
             table = self.by_channel[channel]
             if symbol == WILDCARD:
-                starred[append] = None
-                self.everyone[channel].append(append)
+                starred[group] = None
+                self.everyone[channel].append(group)
                 for name, targets in table.items():
-                    if append not in named[name]:
-                        targets.append(append)
+                    if group not in named[name]:
+                        targets.append(group)
             else:
                 if symbol not in table:
                     named[symbol], table[symbol] = {}, [*starred]
-                named[symbol][append] = None
-                if append not in starred:
-                    table[symbol].append(append)
+                named[symbol][group] = None
+                if group not in starred:
+                    table[symbol].append(group)
 
-    def remove(self, append: Append, topics: Iterable[tuple[Channel, Symbol]]) -> None:
+    def remove(self, group: Group, topics: Iterable[tuple[Channel, Symbol]]) -> None:
         for channel, symbol in topics:
             named, starred = self._named[channel], self._starred[channel]
             table = self.by_channel[channel]
             if symbol == WILDCARD:
-                del starred[append]
-                self.everyone[channel].remove(append)
+                del starred[group]
+                self.everyone[channel].remove(group)
                 for name, targets in table.items():
-                    if append not in named[name]:
-                        targets.remove(append)
+                    if group not in named[name]:
+                        targets.remove(group)
             else:
-                del named[symbol][append]
+                del named[symbol][group]
                 if not named[symbol]:
                     del named[symbol], table[symbol]
-                elif append not in starred:
-                    table[symbol].remove(append)
+                elif group not in starred:
+                    table[symbol].remove(group)
 
-    def everyone_of(self, kinds: AbstractSet[str]) -> list[Append] | None:
-        """Who gets a whole frame of these types, if nobody gets only a part of it."""
-        by_type = self.by_type
-        first: list[Append] | None = None
+    def everyone_of(self, kinds: AbstractSet[str]) -> list[Group] | None:
+        """Who gets a whole batch of these types, if nobody gets only a part of it."""
+        first: list[Group] | None = None
         for kind in kinds:
-            entry = by_type.get(kind)
-            if entry is None or entry[0].__self__:  # type: ignore[attr-defined]
+            table, everyone = self.by_type.get(kind, _NOBODY)
+            if table or (first is not None and first != everyone):
                 return None
-            if first is None:
-                first = entry[1]
-            elif first != entry[1]:
-                return None
+            first = everyone
         return first
+
+    def targets(
+        self, kinds: AbstractSet[str], types: list[str], symbols: list[Symbol]
+    ) -> list[list[Group]]:
+        """Who gets each message of a batch."""
+        if len(kinds) == 1:
+            table, everyone = self.by_type.get(types[0], _NOBODY)
+            return list(map(table.get, symbols, repeat(everyone)))
+        tables = {kind: self.by_type.get(kind, _NOBODY) for kind in kinds}
+        return look_up(tables, types, symbols)  # type: ignore[arg-type,return-value]
 
     def _open(self, channel: Channel) -> None:
         self._named[channel], self._starred[channel] = {}, {}
         table = self.by_channel[channel] = {}
         everyone = self.everyone[channel] = []
         for letter in self._letters.get(channel, ()):
-            self.by_type[letter] = (table.get, everyone)
-
-    def targets(
-        self, kinds: AbstractSet[str], types: Sequence[str], symbols: Sequence[Symbol]
-    ) -> list[Sequence[Append]]:
-        """Who gets each message of a batch."""
-        by_type = self.by_type.get
-        if len(kinds) == 1:
-            get, everyone = by_type(types[0], _NOBODY)
-            return list(map(get, symbols, repeat(everyone)))
-        entries = {kind: by_type(kind, _NOBODY) for kind in kinds}
-        found = []
-        for kind, symbol in zip(types, symbols, strict=True):
-            get, everyone = entries[kind]
-            found.append(get(symbol, everyone))
-        return found
+            self.by_type[letter] = (table, everyone)
 
 
-_NOBODY: tuple[Any, tuple[()]] = ({}.get, ())
+_NOBODY: tuple[dict[Symbol, list[Group]], list[Group]] = ({}, [])
 
 
 class Hub:
@@ -189,7 +181,7 @@ class Hub:
         self._routes: dict[Shape, _Routes] = {}
         self._groups: dict[object, Group] = {}
         self._group_of: dict[Outbox, Group] = {}
-        self._touched: list[Sequence[Append]] | None = []
+        self._touched: list[list[Group]] | None = []
         """Who has something to write; None when there are too many to note."""
         self.messages = 0
         self.not_transcodable = 0
@@ -226,14 +218,14 @@ class Hub:
         routes = self._routes.get(shape)
         if routes is None:
             routes = self._routes[shape] = _Routes(self._types)
-        routes.add(group.append, topics)
+        routes.add(group, topics)
         return group
 
     def _regroup(self, group: Group, key: object, topics: SubscriptionSet) -> None:
         # A consumer that adds symbols one by one must not pay for all of them each time.
         routes = self._routes[group.shape]
-        routes.remove(group.append, group.topics - topics)
-        routes.add(group.append, topics - group.topics)
+        routes.remove(group, group.topics - topics)
+        routes.add(group, topics - group.topics)
         del self._groups[group.key]
         group.key, group.topics = key, topics
         self._groups[key] = group
@@ -247,7 +239,7 @@ class Hub:
         if not group.members:
             del self._groups[group.key]
             routes = self._routes[group.shape]
-            routes.remove(group.append, group.topics)
+            routes.remove(group, group.topics)
             if not any(other.shape is group.shape for other in self._groups.values()):
                 del self._routes[group.shape]
 
@@ -259,9 +251,9 @@ class Hub:
     def publish(
         self,
         kinds: AbstractSet[str],
-        types: Sequence[str],
-        symbols: Sequence[Symbol],
-        items: Sequence[Item],
+        types: list[str],
+        symbols: list[Symbol],
+        items: list[Item],
         payload: bytes | None,
     ) -> None:
         """Queue a batch for its consumers; nothing is written before `flush`.
@@ -276,40 +268,43 @@ class Hub:
             # Nearly all groups have something: looking at each costs less than noting which.
             self._touched = None
         for shape, routes in self._routes.items():
-            alike = routes.everyone_of(kinds)
-            if shape.transcode is not None:
-                self._transcode(shape.transcode, routes.targets(kinds, types, symbols), items)
-            elif alike is None:
-                targets = routes.targets(kinds, types, symbols)
-                if self._touched is not None:
-                    self._touched += targets
-                for appends, item in zip(targets, items, strict=True):
-                    for append in appends:
-                        append(item)
-            elif alike:
-                # Who wants any of this wants all of it: 10 ns a message instead of 300.
-                frames = None if payload is None else shape.whole(payload)
-                for append in alike:
-                    append.__self__.take(items, frames)  # type: ignore[attr-defined]
-                if self._touched is not None:
-                    self._touched.append(alike)
+            if shape.transcode is None:
+                alike = routes.everyone_of(kinds)
+                if alike is not None:
+                    # Who wants any of this wants all of it.
+                    self._give_all(alike, shape, items, payload)
+                    continue
+            targets = routes.targets(kinds, types, symbols)
+            if self._touched is not None:
+                self._touched += targets
+            if shape.transcode is None:
+                distribute(targets, items)  # type: ignore[arg-type]
+            else:
+                self._transcode(shape.transcode, targets, items)
+
+    def _give_all(
+        self, groups: list[Group], shape: Shape, items: list[Item], payload: bytes | None
+    ) -> None:
+        frames = shape.whole(payload) if payload is not None and groups else None
+        for group in groups:
+            group.take(items, frames)
+        if self._touched is not None:
+            self._touched.append(groups)
 
     def _transcode(
         self,
         transcode: Callable[[Item], bytes | None],
-        targets: Sequence[Sequence[Append]],
-        items: Sequence[Item],
+        targets: list[list[Group]],
+        items: list[Item],
     ) -> None:
-        for appends, item in zip(targets, items, strict=True):
-            if appends:
+        for groups, item in zip(targets, items, strict=True):
+            if groups:
                 other = transcode(item)
                 if other is None:
                     self.not_transcodable += 1
                     continue
-                for append in appends:
-                    append(other)
-        if self._touched is not None:
-            self._touched += targets
+                for group in groups:
+                    group.append(other)
 
     def publish_news(self, symbols: Sequence[Symbol], item: Item) -> None:
         """Queue one article: once for each group that wants any of its symbols, or ``*``."""
@@ -327,7 +322,7 @@ class Hub:
         """
         for shape in list(self._routes):
             groups = [
-                group.append
+                group
                 for group in self._groups.values()
                 if group.shape is shape
                 and (
@@ -337,7 +332,7 @@ class Hub:
             ]
             self._queue(shape, groups, item)
 
-    def _queue(self, shape: Shape, targets: Sequence[Append], item: Item) -> None:
+    def _queue(self, shape: Shape, targets: list[Group], item: Item) -> None:
         if not targets:
             return
         if shape.transcode is not None:
@@ -345,8 +340,8 @@ class Hub:
             if item is None:
                 self.not_transcodable += 1
                 return
-        for append in targets:
-            append(item)
+        for group in targets:
+            group.append(item)
         if self._touched is not None:
             self._touched.append(targets)
 
@@ -358,6 +353,6 @@ class Hub:
                 group.flush()
             self._touched = []
         elif touched:
-            for append in set().union(*touched):
-                append.__self__.flush()  # type: ignore[attr-defined]
+            for group in set[Group]().union(*touched):
+                group.flush()
             touched.clear()

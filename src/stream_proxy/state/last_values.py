@@ -1,7 +1,7 @@
 """HOT PATH. The latest trade and quote of each symbol, as they came.
 
 A batch goes into the dictionary in one call. An item of a small batch is kept as it is; one of a
-large batch is copied, because a raw item keeps its whole batch in memory.
+large batch is copied unless it is ``bytes``, because a raw item keeps its whole batch in memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LastValues:
                 newest = zip(symbols, items, strict=True)
                 if len(kinds) > 1:
                     newest = compress(newest, map(kind.__eq__, types))  # type: ignore[assignment]
-                if batch_bytes > _SMALL_BATCH_BYTES:
+                if batch_bytes > _SMALL_BATCH_BYTES and type(items[0]) is not bytes:
                     last = dict(newest)
                     newest = zip(last, map(bytes, last.values()), strict=True)
                 values.update(newest)

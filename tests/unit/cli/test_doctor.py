@@ -11,7 +11,7 @@ import pytest
 
 from harness.proxies import running_app
 from harness.simulated import simulator
-from stream_proxy.cli.checks import Mark, judge_certificate, judge_clock
+from stream_proxy.cli.checks import Mark, check_build, judge_certificate, judge_clock
 from stream_proxy.cli.subscriber import open_stream
 from stream_proxy.model.feeds import FEEDS
 from stream_proxy.wire.alpaca.requests import Credentials
@@ -167,3 +167,10 @@ def test_a_certificate_that_ends_soon_is_remarked():
     assert judge_certificate("host", ending(60)).mark is Mark.FINE
     assert judge_certificate("127.0.0.1", None).mark is Mark.FINE
     assert judge_certificate("host", None).mark is Mark.REMARK
+
+
+def test_an_interpreted_build_is_a_remark_with_a_cure():
+    assert check_build(compiled=True).mark is Mark.FINE
+    finding = check_build(compiled=False)
+    assert finding.mark is Mark.REMARK
+    assert "C compiler" in str(finding)

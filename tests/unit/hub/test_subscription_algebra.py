@@ -43,6 +43,9 @@ class PlainShape:
     def frames(self, items: Any) -> list[bytes]:
         return [b"".join(bytes(item) for item in items)]
 
+    def whole(self, payload: bytes) -> list[bytes]:
+        return self.frames(MSGPACK.ticks.items(payload))
+
 
 class TurningClock:
     """A clock turned by hand."""

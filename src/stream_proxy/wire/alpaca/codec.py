@@ -14,6 +14,7 @@ import msgspec
 from msgspec.msgpack import Ext
 
 from stream_proxy.model.time import TIMESTAMP_CODE, rfc3339, timestamp_ns
+from stream_proxy.wire.alpaca.walk import COMPILED, walk
 
 Item: TypeAlias = "msgspec.Raw | bytes"
 
@@ -32,7 +33,7 @@ class NewsHead(msgspec.Struct, gc=False):
     symbols: list[str] = []
 
 
-Columns: TypeAlias = tuple[list[str], list[Any], Sequence[Any]]
+Columns: TypeAlias = tuple[list[str], list[Any], list[Any]]
 """Types, symbols (of news: lists of symbols) and items of a frame, all of the same length."""
 
 
@@ -78,6 +79,16 @@ class Splitter:
 
     def _symbols(self, heads: list[Any]) -> list[Any]:
         return [head.S for head in heads]
+
+
+class WalkingSplitter(Splitter):
+    """Splits what `walk` knows by walking, and the rest as every splitter does."""
+
+    __slots__ = ()
+
+    def split(self, payload: bytes) -> Columns:
+        walked = walk(payload)
+        return super().split(payload) if walked is None else walked
 
 
 class NewsSplitter(Splitter):
@@ -190,7 +201,7 @@ MSGPACK = Codec(
     "msgpack",
     True,
     _msgpack_encoder.encode,
-    Splitter(
+    (WalkingSplitter if COMPILED else Splitter)(
         msgspec.msgpack.Decoder(list[Head]).decode, msgspec.msgpack.Decoder(_items).decode, False
     ),
     NewsSplitter(
