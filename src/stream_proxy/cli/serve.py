@@ -17,6 +17,7 @@ from stream_proxy.config.schema import Settings
 from stream_proxy.errors import SettingsError
 from stream_proxy.runtime.logs import set_up_logs
 from stream_proxy.runtime.loop import raise_file_limit, run, stop_on_signals
+from stream_proxy.runtime.memory import keep_freed_memory
 from stream_proxy.wire.alpaca.walk import COMPILED
 
 _OTHER_FILES = 100
@@ -99,6 +100,7 @@ async def _serve(loaded: Loaded) -> None:
             meaning=f"at most about {limit - _OTHER_FILES} consumers fit",
             cure="raise `ulimit -n`, or lower STREAM_PROXY_MAX_CONNECTIONS",
         )
+    keep_freed_memory()
     app = App(loaded.settings)
     await app.start()
     settings = loaded.settings

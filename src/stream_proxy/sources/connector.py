@@ -99,22 +99,42 @@ class _Listener(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         try:
-            self._take(transport, frame)
+            kind = frame.msg_type
+            if (
+                (kind is _BINARY or kind is _TEXT)
+                and frame.fin
+                and not (frame.rsv1 or frame.rsv2 or frame.rsv3 or self._fragments)
+            ):
+                self._keep(frame.get_payload_as_bytes())
+            else:
+                self._take_unusual(transport, frame)
+            # Of any kind: the last of a read may be a pong.
+            if frame.last_in_buffer or self._payloads_bytes > _BATCH_BYTES:
+                self._deliver()
         except Exception:
             _log.exception("upstream.internal_error")
             self._problem = "an internal error of the proxy, see the log"
             transport.send_close(WSCloseCode.OK)
             transport.disconnect()
 
-    def _take(self, transport: WSTransport, frame: WSFrame) -> None:
+    def _keep(self, payload: bytes) -> None:
+        self._payloads.append(payload)
+        self._payloads_bytes += len(payload)
+
+    def _deliver(self) -> None:
+        payloads = self._payloads
+        if payloads:
+            self._payloads, self._payloads_bytes = [], 0
+            if not self.silenced:
+                self._receiver.on_messages(payloads)
+
+    def _take_unusual(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Anything but a whole message: fragments, control frames, violations."""
         kind = frame.msg_type
-        if kind is _BINARY or kind is _TEXT:
-            if frame.rsv1 or frame.rsv2 or frame.rsv3:
-                self._violation(transport, "a compressed frame that was not negotiated")
-            elif frame.fin and not self._fragments:
-                self._keep(frame.get_payload_as_bytes())
-            else:
-                self._fragment(transport, frame, starts=True)
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            self._violation(transport, "a compressed frame that was not negotiated")
+        elif kind is _BINARY or kind is _TEXT:
+            self._fragment(transport, frame, starts=True)
         elif kind is WSMsgType.CONTINUATION:
             self._fragment(transport, frame, starts=False)
         elif kind is WSMsgType.PONG:
@@ -125,22 +145,6 @@ class _Listener(WSListener):
             # Not its own code: none, or one that may not be sent, would be a violation by us.
             transport.send_close(WSCloseCode.OK)
             transport.disconnect()
-        # Of any kind: the last of a read may be a pong.
-        if frame.last_in_buffer:
-            self._deliver()
-
-    def _keep(self, payload: bytes) -> None:
-        self._payloads.append(payload)
-        self._payloads_bytes += len(payload)
-        if self._payloads_bytes > _BATCH_BYTES:
-            self._deliver()
-
-    def _deliver(self) -> None:
-        payloads = self._payloads
-        if payloads:
-            self._payloads, self._payloads_bytes = [], 0
-            if not self.silenced:
-                self._receiver.on_messages(payloads)
 
     def _fragment(self, transport: WSTransport, frame: WSFrame, starts: bool) -> None:
         if starts == bool(self._fragments):

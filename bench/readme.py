@@ -1,0 +1,138 @@
+"""Writes the README's performance section from kept results, so that no figure is typed by hand.
+
+    python -m bench.readme           write it again from docs/figures
+    python -m bench.readme --keep    first take over the newest results of bench/results
+
+Kept are whole runs with their machine and command, not the best line of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from bench.machine import ROOT
+from bench.results import short
+
+README = ROOT / "README.md"
+FIGURES = ROOT / "docs" / "figures"
+_RESULTS = ROOT / "bench" / "results"
+_QUESTIONS = ("fanout", "latency", "growth")
+_BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the README's performance section.")
+    parser.add_argument("--keep", action="store_true", help="take over bench/results first")
+    if parser.parse_args().keep:
+        FIGURES.mkdir(exist_ok=True)
+        for question in _QUESTIONS:
+            shutil.copy(_RESULTS / f"{question}.json", FIGURES / f"{question}.json")
+    README.write_text(with_section(README.read_text(), section()))
+
+
+def with_section(text: str, made: str) -> str:
+    """The text with what is between the two marks replaced."""
+    before, _, rest = text.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    return f"{before}{_BEGIN}\n{made}{_END}{after}"
+
+
+def section() -> str:
+    """The performance section, from the kept results."""
+    results = {name: json.loads((FIGURES / f"{name}.json").read_text()) for name in _QUESTIONS}
+    parts = [
+        _fanout(results["fanout"]["rows"]),
+        _latency(results["latency"]["rows"]),
+        _growth(results["growth"]["rows"]),
+        _missed([v for result in results.values() for v in result["verdicts"]]),
+        _machine(results),
+    ]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+def _fanout(rows: Sequence[dict[str, Any]]) -> str:
+    cases: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        cases.setdefault(row["case"], {})[row["contender"]] = row
+    lines = [
+        "Deliveries per second of CPU, and how many times that is what others do with the same",
+        "work in the same run (median of 5 rounds, in turns, one core each):",
+        "",
+        "| consumers x symbols | this proxy | ÷ nats-server | ÷ `websockets` proxy | ÷ floor |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for name, of in cases.items():
+        cells = [
+            short(of["proxy"]["deliveries_per_cpu_second"]["median"]),
+            *(_ratio(of[other]) for other in ("nats-server", "websockets", "floor")),
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "The floor is a program that writes frames made beforehand to the same sockets.",
+        "nats-server gets its messages ready-made; a real bridge would have to be paid too.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _ratio(row: dict[str, Any]) -> str:
+    ratio = row["proxy_divided_by_this"]
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2f}"
+
+
+def _latency(rows: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        "Delay from the sender's write to the consumer's read in µs, 50 consumers x 20 of 500",
+        "symbols, open loop, against a consumer connected straight to the sender:",
+        "",
+        "| messages/s | straight p50 | p99 | through the proxy p50 | p99 |",
+        "|--:|--:|--:|--:|--:|",
+    ]
+    by_rate: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        by_rate.setdefault(row["messages_per_second"], {})[row["kind"]] = row["delay_us"]
+    for rate, of in by_rate.items():
+        cells = [
+            f"{of[kind][share]:,.0f}" for kind in ("straight", "proxy") for share in ("p50", "p99")
+        ]
+        lines.append(f"| {rate:,} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _growth(rows: Sequence[dict[str, Any]]) -> str:
+    lines = ["| cost | |", "|---|--:|"]
+    for row in rows:
+        value = row["value"]["median"]
+        number = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+        lines.append(f"| {row['what']} | {number} {row['unit']} |")
+    return "\n".join([*lines, ""])
+
+
+def _missed(verdicts: Sequence[dict[str, Any]]) -> str:
+    missed = [v for v in verdicts if not v["met"]]
+    if not missed:
+        return ""
+    lines = ["What was asked for and missed in this run:", ""]
+    lines += [f"- {v['what']}: {v['value']:.2f} instead of {v['bound']:g}" for v in missed]
+    return "\n".join([*lines, ""])
+
+
+def _machine(results: dict[str, dict[str, Any]]) -> str:
+    machine = results["fanout"]["machine"]
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    commands = ", ".join(f"`{result['machine']['command']}`" for result in results.values())
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, Linux {machine['kernel']}, Python "
+        f"{machine['python']}, {packages}; {machine['when'][:10]}.\n"
+        f"Measured by {commands}; `make bench` runs them all on your machine. How the figures came "
+        "about, and what did not help: [docs/performance.md](docs/performance.md).\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
