@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes
 # Compiled when the package is installed; see docs/performance.md.
+NOTE := $(BIN)/python -c 'from stream_proxy.wire.alpaca.walk import COMPILED; COMPILED or \
+	print("note: not compiled, so half as fast; with gcc installed, run: touch hatch_build.py; make test")'
 COMPILED := hatch_build.py src/stream_proxy/hub/distribute.py src/stream_proxy/wire/alpaca/walk.py
 PACKAGE := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
@@ -56,11 +58,13 @@ $(VENV)/bin/pip: | python
 $(VENV)/run.stamp: locks/run.txt pyproject.toml $(COMPILED) | $(VENV)/bin/pip
 	@$(BIN)/pip install $(PIP_FLAGS) -r locks/run.txt
 	@$(PACKAGE)
+	@$(NOTE)
 	@touch $@
 
 $(VENV)/dev.stamp: locks/dev.txt pyproject.toml $(COMPILED) | $(VENV)/bin/pip
 	@$(BIN)/pip install $(PIP_FLAGS) -r locks/dev.txt
 	@$(PACKAGE)
+	@$(NOTE)
 	@touch $@ $(VENV)/run.stamp
 
 # The legacy SDK pins libraries that contradict everybody else's: it gets a folder of its own.
@@ -95,3 +99,4 @@ lock: ## Resolve the lock files again (needs uv).
 
 clean: ## Remove what was installed and built here.
 	rm -rf .venv .venv-legacy .autobahn tests/sdk/js/node_modules dist
+	find src -name '*.so' -delete

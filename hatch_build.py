@@ -38,6 +38,7 @@ class CompileHook(BuildHookInterface[Any]):
         self._folder = tempfile.TemporaryDirectory(prefix="stream-proxy-build-")
         try:
             compiled = _compile(source, Path(self._folder.name))
+            _try(compiled, Path(self._folder.name, "trial"))
         except (OSError, subprocess.SubprocessError) as error:
             if wanted == "1":
                 raise
@@ -55,7 +56,8 @@ class CompileHook(BuildHookInterface[Any]):
 
 def compiled_files(source: Path) -> list[Path]:
     """The compiled forms of a module: what Python imports, and what that imports in turn."""
-    return sorted(source.parent.glob(f"{source.stem}*{_SUFFIX}"))
+    names = (f"{source.stem}{_SUFFIX}", f"{source.stem}__mypyc{_SUFFIX}")
+    return [path for name in names if (path := source.with_name(name)).exists()]
 
 
 def _compile(source: Path, folder: Path) -> dict[Path, Path]:
@@ -76,12 +78,41 @@ def _compile(source: Path, folder: Path) -> dict[Path, Path]:
             command, cwd=room, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
     compiled = {}
-    for module, process in started.items():
-        output, _ = process.communicate(timeout=300)
-        room = folder / Path(module).stem
-        files = compiled_files(room / module)
-        if process.returncode or not files:
-            last = (output.strip() or "mypyc said nothing").splitlines()[-1]
-            raise subprocess.SubprocessError(f"{module}: {last}")
-        compiled.update({file: file.relative_to(room) for file in files})
+    try:
+        for module, process in started.items():
+            output, _ = process.communicate(timeout=300)
+            room = folder / Path(module).stem
+            files = compiled_files(room / module)
+            if process.returncode or not files:
+                last = (output.strip() or "mypyc said nothing").splitlines()[-1]
+                raise subprocess.SubprocessError(f"{module}: {last}")
+            compiled.update({file: file.relative_to(room) for file in files})
+    finally:
+        for process in started.values():
+            process.kill()
+            process.wait()
     return compiled
+
+
+def _try(compiled: dict[Path, Path], room: Path) -> None:
+    """Import what was compiled, in a process apart: what can't be imported isn't taken.
+
+    Raises:
+        subprocess.SubprocessError: with the last line of what Python said.
+    """
+    for file, place in compiled.items():
+        (room / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, room / place)
+        for parent in place.parents[:-1]:
+            (room / parent / "__init__.py").touch()
+    names = [module.removesuffix(".py").replace("/", ".") for module in MODULES]
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", f"import {', '.join(names)}"],
+        env={**os.environ, "PYTHONPATH": str(room)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if done.returncode:
+        raise subprocess.SubprocessError((done.stderr.strip() or "import failed").splitlines()[-1])

@@ -38,12 +38,16 @@ class Floor:
         return Endpoint(self.endpoints.append, self._writable.set)
 
     def prepare(self, batch: int) -> None:
-        """Make every frame; consumers with the same wish share theirs, as in the proxy."""
+        """Make every frame; consumers with the same wish share theirs, as in the proxy.
+
+        The batches of a cycle are of one size, or the last would be a stub that costs as much.
+        """
         build = cache(self._frame)
         length = len(self._traffic)
+        pieces = max(1, round(length / batch))
         self.batches = []
-        for start in range(0, length, batch):
-            end = min(start + batch, length)
+        for piece in range(pieces):
+            start, end = length * piece // pieces, length * (piece + 1) // pieces
             writes = []
             for endpoint in self.endpoints:
                 made = build(endpoint.symbols("quotes"), endpoint.codec.name, start, end)

@@ -1,7 +1,7 @@
 """HOT PATH (`FeedHandler.receive`). One feed: what comes in, who gets it, what is asked for.
 
 The source hands over what a socket read brought, the outlets bring consumers. In between
-everything is synchronous: the frames are merged, split, routed, remembered, and written.
+everything is synchronous: the frames are split, routed, remembered, and written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from stream_proxy.state.last_values import LastValues
 from stream_proxy.state.order_books import OrderBooks
 from stream_proxy.wire.alpaca.codec import Codec, Columns, FrameDamaged
 from stream_proxy.wire.alpaca.codes import INVALID_SYNTAX, SYMBOL_LIMIT, ErrorCode
-from stream_proxy.wire.alpaca.merge import merge
 from stream_proxy.wire.alpaca.salvage import salvage
 
 CONTROL_TYPES = frozenset({"success", "error", "subscription"})
@@ -85,26 +84,30 @@ class FeedHandler:
     def receive(self, payloads: Sequence[bytes]) -> None:
         """Route the frames of one socket read and write what they bring to whom."""
         self.frames += len(payloads)
-        self.bytes += sum(map(len, payloads))
+        batch_bytes = sum(map(len, payloads))
+        self.bytes += batch_bytes
         try:
-            payload = merge(self.codec, payloads)
-            columns = self._splitter.split(payload)
+            columns = self._splitter.split_all(payloads)
         except FrameDamaged:
             self._receive_damaged(payloads)
         else:
             kinds = set(columns[0])
             if kinds <= self._types and not self._is_news:
-                self._route(kinds, columns, len(payload), payload)
+                self._route(kinds, columns, batch_bytes, payloads)
             else:
-                self._receive_mixed(columns, len(payload))
+                self._receive_mixed(columns, batch_bytes)
         self.hub.flush()
 
     def _route(
-        self, kinds: set[str], columns: Columns, batch_bytes: int, payload: bytes | None = None
+        self,
+        kinds: set[str],
+        columns: Columns,
+        batch_bytes: int,
+        payloads: Sequence[bytes] | None = None,
     ) -> None:
         """Route and remember a batch of known types."""
         types, symbols, items = columns
-        self.hub.publish(kinds, types, symbols, items, payload)
+        self.hub.publish(kinds, types, symbols, items, payloads)
         self.last_values.remember(kinds, types, symbols, items, batch_bytes)
         if "o" in kinds and self._has_books:
             for kind, symbol, item in zip(types, symbols, items, strict=True):

@@ -30,15 +30,15 @@ class Shape(Protocol):
     ``transcode`` makes this shape's item from upstream's, or None when that can't be done;
     it is None itself for consumers in upstream's own codec.
     ``frames`` makes ready-to-write frames of a batch. ``whole`` makes them of upstream's own
-    payload, for consumers in upstream's codec who want all that is in it; None means that it must
-    be taken apart.
+    frames, for consumers in upstream's codec who want all that is in them; None means that they
+    must be taken apart.
     """
 
     transcode: Callable[[Item], bytes | None] | None
 
     def frames(self, items: Sequence[Item]) -> list[bytes]: ...
 
-    def whole(self, payload: bytes) -> list[bytes] | None: ...
+    def whole(self, payloads: Sequence[bytes]) -> list[bytes] | None: ...
 
 
 class Group(list[Item]):
@@ -52,6 +52,7 @@ class Group(list[Item]):
     __slots__ = ("key", "members", "ready", "ready_messages", "shape", "topics")
 
     __eq__ = object.__eq__
+    __ne__ = object.__ne__
     __hash__ = object.__hash__  # type: ignore[assignment]
 
     def __init__(self, shape: Shape, topics: SubscriptionSet, key: object) -> None:
@@ -143,7 +144,9 @@ class _Routes:
         first: list[Group] | None = None
         for kind in kinds:
             table, everyone = self.by_type.get(kind, _NOBODY)
-            if table or (first is not None and first != everyone):
+            if table:
+                return None
+            if first is not None and first != everyone and set(first) != set(everyone):
                 return None
             first = everyone
         return first
@@ -165,6 +168,9 @@ class _Routes:
         for letter in self._letters.get(channel, ()):
             self.by_type[letter] = (table, everyone)
 
+
+_TRANSCODED_AT_ONCE = 1000
+"""Messages: about 2 ms of work."""
 
 _NOBODY: tuple[dict[Symbol, list[Group]], list[Group]] = ({}, [])
 
@@ -254,42 +260,77 @@ class Hub:
         types: list[str],
         symbols: list[Symbol],
         items: list[Item],
-        payload: bytes | None,
+        payloads: Sequence[bytes] | None,
     ) -> None:
-        """Queue a batch for its consumers; nothing is written before `flush`.
+        """Queue a batch for its consumers; what needs no transcoding waits for `flush`.
 
         Args:
             kinds: the types that occur in the batch; the feed knows them all.
             types, symbols, items: the batch, index by index.
-            payload: upstream's encoding of exactly this batch, where there is one.
+            payloads: upstream's frames, if they hold exactly this batch.
         """
         self.messages += len(items)
-        if len(items) > len(self._groups):
-            # Nearly all groups have something: looking at each costs less than noting which.
-            self._touched = None
+        self._note_few(len(items))
+        foreign = False
         for shape, routes in self._routes.items():
-            if shape.transcode is None:
-                alike = routes.everyone_of(kinds)
-                if alike is not None:
-                    # Who wants any of this wants all of it.
-                    self._give_all(alike, shape, items, payload)
-                    continue
+            if shape.transcode is not None:
+                foreign = True
+                continue
+            alike = routes.everyone_of(kinds)
+            if alike is not None:
+                # Who wants any of this wants all of it.
+                self._give_all(alike, shape, items, payloads)
+                continue
             targets = routes.targets(kinds, types, symbols)
             if self._touched is not None:
                 self._touched += targets
-            if shape.transcode is None:
-                distribute(targets, items)  # type: ignore[arg-type]
-            else:
-                self._transcode(shape.transcode, targets, items)
+            distribute(targets, items)  # type: ignore[arg-type]
+        if foreign:
+            self._publish_transcoded(kinds, types, symbols, items)
+
+    def _note_few(self, messages: int) -> None:
+        if messages > len(self._groups):
+            # Nearly all groups have something: looking at each costs less than noting which.
+            self._touched = None
 
     def _give_all(
-        self, groups: list[Group], shape: Shape, items: list[Item], payload: bytes | None
+        self,
+        groups: list[Group],
+        shape: Shape,
+        items: list[Item],
+        payloads: Sequence[bytes] | None,
     ) -> None:
-        frames = shape.whole(payload) if payload is not None and groups else None
+        frames = shape.whole(payloads) if payloads is not None and groups else None
         for group in groups:
             group.take(items, frames)
         if self._touched is not None:
             self._touched.append(groups)
+
+    def _publish_transcoded(
+        self,
+        kinds: AbstractSet[str],
+        types: list[str],
+        symbols: list[Symbol],
+        items: list[Item],
+    ) -> None:
+        """The same for consumers in another codec, in shares.
+
+        Transcoding takes several times as long as all the rest: nobody waits for more than a
+        share of it, and who needs none waits for nothing.
+        """
+        if len(items) > _TRANSCODED_AT_ONCE:
+            self.flush()
+        for start in range(0, len(items), _TRANSCODED_AT_ONCE):
+            share = slice(start, start + _TRANSCODED_AT_ONCE)
+            if start:
+                self.flush()
+            self._note_few(min(len(items) - start, _TRANSCODED_AT_ONCE))
+            for shape, routes in self._routes.items():
+                if shape.transcode is not None:
+                    targets = routes.targets(kinds, types[share], symbols[share])
+                    if self._touched is not None:
+                        self._touched += targets
+                    self._transcode(shape.transcode, targets, items[share])
 
     def _transcode(
         self,

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from stream_proxy.wire.alpaca.codec import JSON, MSGPACK, Codec, Item
+from stream_proxy.wire.alpaca.codec import JSON, MSGPACK, Codec, FrameDamaged, Item
+from stream_proxy.wire.alpaca.merge import merge
 from stream_proxy.wire.alpaca.transcode import NotTranscodable, to_json, to_msgpack
 from stream_proxy.wire.websocket import frame
 
@@ -33,11 +34,14 @@ class WebSocketShape:
 
             self.transcode = transcode
 
-    def whole(self, payload: bytes) -> list[bytes] | None:
-        """The frames of a payload as it came, or None where it is too large for one."""
-        if len(payload) > MAX_FRAME_BYTES:
+    def whole(self, payloads: Sequence[bytes]) -> list[bytes] | None:
+        """One frame of all these, items as they came, or None where that can't be."""
+        if sum(map(len, payloads)) > MAX_FRAME_BYTES:
             return None
-        return [frame(payload, self.codec.binary)]
+        try:
+            return [frame(merge(self.codec, payloads), self.codec.binary)]
+        except FrameDamaged:
+            return None
 
     def frames(self, items: Sequence[Item]) -> list[bytes]:
         """One frame, or several where one would grow too large."""

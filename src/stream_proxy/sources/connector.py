@@ -30,8 +30,9 @@ _MAX_FRAME_BYTES = 16 * 1024 * 1024
 _MAX_FRAGMENTS = 10_000
 _READ_BYTES = 1024 * 1024
 _BATCH_BYTES = 500 * 1024
-"""A longer read comes in parts of about this size, which still make one frame downstream. That is
-5 ms of work, and only where upstream sends faster than we can work: what waits gets together."""
+"""A longer read comes in parts of about this size, which still make one frame downstream: 3 ms of
+work for 100 consumers, 15 for 1,000. Batches grow so only while upstream sends faster than we work,
+and then larger ones let us catch up sooner."""
 
 _BINARY, _TEXT = WSMsgType.BINARY, WSMsgType.TEXT
 
@@ -108,14 +109,18 @@ class _Listener(WSListener):
                 self._keep(frame.get_payload_as_bytes())
             else:
                 self._take_unusual(transport, frame)
-            # Of any kind: the last of a read may be a pong.
+            # Of any kind: the last of a read may be a ping or a pong.
             if frame.last_in_buffer or self._payloads_bytes > _BATCH_BYTES:
                 self._deliver()
         except Exception:
-            _log.exception("upstream.internal_error")
-            self._problem = "an internal error of the proxy, see the log"
-            transport.send_close(WSCloseCode.OK)
-            transport.disconnect()
+            self._give_up(transport)
+
+    def _give_up(self, transport: WSTransport) -> None:
+        """A bug of ours: end the connection rather than go on with half of what it brought."""
+        _log.exception("upstream.internal_error")
+        self._problem = "an internal error of the proxy, see the log"
+        transport.send_close(WSCloseCode.OK)
+        transport.disconnect()
 
     def _keep(self, payload: bytes) -> None:
         self._payloads.append(payload)
@@ -137,6 +142,8 @@ class _Listener(WSListener):
             self._fragment(transport, frame, starts=True)
         elif kind is WSMsgType.CONTINUATION:
             self._fragment(transport, frame, starts=False)
+        elif kind is WSMsgType.PING:
+            transport.send_pong(frame.get_payload_as_bytes())
         elif kind is WSMsgType.PONG:
             self._receiver.on_pong()
         elif kind is WSMsgType.CLOSE:
@@ -167,6 +174,7 @@ class _Listener(WSListener):
         transport.disconnect(graceful=False)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self._deliver()
         if not self.silenced:
             self.silenced = True
             self._receiver.on_lost(self._problem or "connection lost without a close frame")
@@ -227,6 +235,8 @@ class PicowsConnect:
                     extra_headers=dict(headers),
                     logger_name=_quiet,
                     read_buffer_init_size=_READ_BYTES,
+                    # Else pings are answered unseen, and one behind messages hides their end.
+                    enable_auto_pong=False,
                 )
         except TimeoutError:
             listener.silenced = True

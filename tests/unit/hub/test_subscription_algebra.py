@@ -7,6 +7,7 @@ refuses and disconnects, and time that passes, in any order. After each step the
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import settings
@@ -43,8 +44,8 @@ class PlainShape:
     def frames(self, items: Any) -> list[bytes]:
         return [b"".join(bytes(item) for item in items)]
 
-    def whole(self, payload: bytes) -> list[bytes]:
-        return self.frames(MSGPACK.ticks.items(payload))
+    def whole(self, payloads: Sequence[bytes]) -> list[bytes]:
+        return self.frames([item for frame in payloads for item in MSGPACK.ticks.items(frame)])
 
 
 class TurningClock:

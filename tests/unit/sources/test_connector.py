@@ -34,7 +34,10 @@ class Ears:
 
 @contextlib.asynccontextmanager
 async def server(
-    after_handshake: bytes, response: Callable[[bytes], bytes] | None = None
+    after_handshake: bytes,
+    response: Callable[[bytes], bytes] | None = None,
+    *,
+    then_end: bool = False,
 ) -> AsyncIterator[str]:
     """Answer the handshake, send these bytes in one write, then wait for the client to go."""
 
@@ -61,6 +64,8 @@ async def server(
             b"Connection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n"
         )
         writer.write(after_handshake)
+        if then_end:
+            writer.close()
 
     listener = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
@@ -89,6 +94,25 @@ async def test_a_pong_behind_messages_ends_the_read() -> None:
         await eventually(lambda: len(ears.heard) == 2)
         assert sorted(map(str, ears.heard)) == ["(b'[1]', b'[2]')", "pong"]
         await connection.close(1000, 1)
+
+
+async def test_a_ping_behind_messages_ends_the_read() -> None:
+    """It is answered, and holds nothing back."""
+    ears = Ears()
+    async with server(text(b"[1]") + text(b"[2]") + b"\x89\x00") as url:
+        connection = await connected(url, ears)
+        await eventually(lambda: ears.heard == [(b"[1]", b"[2]")])
+        await connection.close(1000, 1)
+
+
+async def test_messages_before_a_sudden_end_are_delivered() -> None:
+    """Half a frame behind them, then nothing more: what was whole counts."""
+    ears = Ears()
+    async with server(text(b"[1]") + b"\x89\x00" + b"\x81\x7e", then_end=True) as url:
+        await connected(url, ears)
+        await eventually(lambda: len(ears.heard) == 2)
+        assert ears.heard[0] == (b"[1]",)
+        assert "connection lost" in str(ears.heard[1])
 
 
 async def test_fragments_become_one_message() -> None:

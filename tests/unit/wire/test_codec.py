@@ -67,24 +67,39 @@ def test_merging_frames(codec: Codec, batches: list[list[dict[str, Any]]]) -> No
 
 @pytest.mark.parametrize("codec", [JSON, MSGPACK], ids=lambda c: c.name)
 @given(batches=st.lists(st.lists(messages(), max_size=4), min_size=2, max_size=4), data=st.data())
-def test_merging_never_hides_damage(
+def test_a_damaged_frame_among_others(
     codec: Codec, batches: list[list[dict[str, Any]]], data: st.DataObject
 ) -> None:
-    """A frame that can't be split can't be split among good ones either."""
+    """A frame that can't be split can't be split among good ones either, wherever it is cut."""
     frames = [codec.join([codec.encode(message) for message in batch]) for batch in batches]
     victim = data.draw(st.integers(0, len(frames) - 1))
     start = data.draw(st.integers(0, len(frames[victim])))
     end = data.draw(st.integers(start, len(frames[victim])))
-    frames[victim] = (
-        frames[victim][:start] + data.draw(st.binary(max_size=3)) + frames[victim][end:]
-    )
+    damaged = frames[victim][:start] + data.draw(st.binary(max_size=3)) + frames[victim][end:]
+    frames[victim] = damaged
     try:
-        expected = codec.ticks.split(frames[victim])
+        alone = [codec.ticks.split(frame) for frame in frames]
     except FrameDamaged:
         with pytest.raises(FrameDamaged):
-            codec.ticks.split(merge(codec, frames))
+            codec.ticks.split_all(frames)
     else:
-        assert len(expected[0]) == len(expected[2])
+        together = codec.ticks.split_all(frames)
+        assert together[0] == [kind for types, _, _ in alone for kind in types]
+        assert list(map(bytes, together[2])) == [bytes(i) for _, _, items in alone for i in items]
+
+
+@pytest.mark.parametrize(
+    ("codec", "frames"),
+    [
+        (JSON, [b'[{"T":"q","S":"A","c":["R"]', b'["x"],"z":"C"}]']),
+        (MSGPACK, [b"\x91\x82\xa1T\xa1q\xa1S\xa8AB", b"\x91\x82\xa1T\xa1b\xa1S\xa1B"]),
+    ],
+    ids=["json", "msgpack"],
+)
+def test_two_halves_make_no_whole(codec: Codec, frames: list[bytes]) -> None:
+    """Damage that would fit together as one array stays damage."""
+    with pytest.raises(FrameDamaged):
+        codec.ticks.split_all(frames)
 
 
 @given(message=messages(), ns=instants)

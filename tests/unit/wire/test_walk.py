@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sysconfig
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -70,7 +72,7 @@ items = st.dictionaries(
 
 def agrees(form: ModuleType, frame: bytes) -> bool:
     """Whether the walk took the frame; if so, with msgspec's result."""
-    walked = form.walk(frame)
+    walked = form.walk([frame])
     if walked is None:
         return False
     types, symbols, raws = MSGSPEC.split(frame)
@@ -93,6 +95,25 @@ def test_damaged_frames(form: ModuleType, batch: list[dict[str, Any]], data: st.
     start = data.draw(st.integers(0, len(frame)))
     end = data.draw(st.integers(start, min(len(frame), start + 3)))
     agrees(form, frame[:start] + data.draw(st.binary(max_size=3)) + frame[end:])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(batches=st.lists(st.lists(items, max_size=4), max_size=5), data=st.data())
+def test_frames_of_one_read_never_mix(
+    form: ModuleType, batches: list[list[dict[str, Any]]], data: st.DataObject
+) -> None:
+    """All frames as if each came alone; a damaged one never takes from its neighbours."""
+    frames = [MSGPACK.join([MSGPACK.encode(item) for item in batch]) for batch in batches]
+    if frames and data.draw(st.booleans()):
+        victim = data.draw(st.integers(0, len(frames) - 1))
+        frames[victim] = frames[victim][: data.draw(st.integers(0, len(frames[victim])))]
+    walked = form.walk(frames)
+    if walked is None:
+        return
+    alone = [MSGSPEC.split(frame) for frame in frames]
+    assert walked[0] == [kind for types, _, _ in alone for kind in types]
+    assert walked[1] == [symbol for _, symbols, _ in alone for symbol in symbols]
+    assert walked[2] == [bytes(raw) for _, _, raws in alone for raw in raws]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -136,7 +157,7 @@ def test_symbols_are_not_kept_for_ever(form: ModuleType) -> None:
 def test_a_depth_bomb_is_left_to_msgspec(form: ModuleType) -> None:
     """Deep nesting would be walked without a stack; who reads it next may not be so lucky."""
     bomb = b"\x91\x82\xa1T\xa1q\xa1x" + b"\x91" * 5000 + b"\xc0"
-    assert form.walk(bomb) is None
+    assert form.walk([bomb]) is None
     with pytest.raises(FrameDamaged):
         MSGPACK.ticks.split(bomb)
 
@@ -155,11 +176,15 @@ def test_distributing(form: ModuleType) -> None:
 
 def test_compiled_where_it_can_be() -> None:
     """With a C compiler, `make` has compiled the hot modules, and from their present source."""
-    if os.environ.get("STREAM_PROXY_COMPILE") == "0" or shutil.which("cc") is None:
-        assert not walk.COMPILED
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    if os.environ.get("STREAM_PROXY_COMPILE") == "0" or not (
+        shutil.which("cc") and headers.exists()
+    ):
+        assert not walk.COMPILED, "compiled, and yet there is no compiler: run make clean"
         return
+    cure = "run: touch hatch_build.py; make test"
     for module in (walk, distribute):
         compiled = Path(str(module.__file__))
-        assert compiled.suffix == ".so", "not compiled: run make again"
+        assert compiled.name.endswith(tuple(EXTENSION_SUFFIXES)), f"not compiled; {cure}"
         source = compiled.with_name(compiled.name.partition(".")[0] + ".py")
-        assert compiled.stat().st_mtime >= source.stat().st_mtime, "compiled long ago: run make"
+        assert compiled.stat().st_mtime >= source.stat().st_mtime, f"compiled long ago; {cure}"

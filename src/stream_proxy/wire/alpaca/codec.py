@@ -63,6 +63,27 @@ class Splitter:
         self._text = text
         self.items = items
 
+    def split_all(self, payloads: Sequence[bytes]) -> Columns:
+        """Give the types, the symbols and the raw items of the frames of one socket read.
+
+        Frame by frame: as one array they would be a little faster, but a damaged frame could then
+        swallow the beginning of its neighbour.
+
+        Raises:
+            FrameDamaged: one of them can't be split.
+        """
+        if len(payloads) == 1:
+            return self.split(payloads[0])
+        types: list[str] = []
+        symbols: list[Any] = []
+        items: list[Any] = []
+        for payload in payloads:
+            more_types, more_symbols, more_items = self.split(payload)
+            types += more_types
+            symbols += more_symbols
+            items += more_items
+        return types, symbols, items
+
     def split(self, payload: bytes) -> Columns:
         """Give the types, the symbols and the raw items of one frame.
 
@@ -86,9 +107,9 @@ class WalkingSplitter(Splitter):
 
     __slots__ = ()
 
-    def split(self, payload: bytes) -> Columns:
-        walked = walk(payload)
-        return super().split(payload) if walked is None else walked
+    def split_all(self, payloads: Sequence[bytes]) -> Columns:
+        walked = walk(payloads)
+        return super().split_all(payloads) if walked is None else walked
 
 
 class NewsSplitter(Splitter):

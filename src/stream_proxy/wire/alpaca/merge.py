@@ -1,8 +1,7 @@
-"""HOT PATH. Make one frame of all that a socket read brought.
+"""HOT PATH. Make one frame of all that a socket read brought, for consumers who want it whole.
 
-Alpaca sends many small frames; splitting each on its own costs more in calls than in bytes. Only
-the array's brackets are looked at: since brackets must pair, the whole can be split exactly when
-each part could, and what can't is looked at frame by frame by the caller.
+Alpaca sends many small frames; writing each on its own costs more in calls than in bytes. Only the
+arrays' brackets are looked at, so each frame must be known to be sound.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from stream_proxy.wire.alpaca.codec import Codec, FrameDamaged, array_header
 
 
 def merge(codec: Codec, payloads: Sequence[bytes]) -> bytes:
-    """Give one array with the items of all these arrays, in order.
+    """Give one array with the items of all these sound arrays, in order.
 
     Raises:
-        FrameDamaged: one of them doesn't look like an array.
+        FrameDamaged: one of them begins or ends in a way that this doesn't know.
     """
     if len(payloads) == 1:
         return payloads[0]
