@@ -20,8 +20,11 @@ from stream_proxy.config.schema import Settings
 from stream_proxy.errors import AddressInUse, SettingsError
 from stream_proxy.feed.handler import FeedHandler
 from stream_proxy.model.feeds import FEEDS, Feed, feed_paths
+from stream_proxy.order_desk import OrderDesk
 from stream_proxy.outlets.doorkeeper import AccessToken, Doorkeeper, host_names, is_loopback
-from stream_proxy.outlets.websocket import ConsumerLimits, WebSocketOutlet
+from stream_proxy.outlets.limits import ConsumerLimits
+from stream_proxy.outlets.orders import OrderPath
+from stream_proxy.outlets.websocket import WebSocketOutlet
 from stream_proxy.runtime.certificates import self_signed, server_context
 from stream_proxy.runtime.clock import Clock, SystemClock
 from stream_proxy.sources.alpaca import AlpacaSource, SourceTimings
@@ -77,8 +80,18 @@ class App:
         self._loading: asyncio.Task[None] | None = None
         self.certificate: Path | None = None
         self.outlet = WebSocketOutlet(self, _doorkeeper(settings), _limits(settings))
+        self.desk = OrderDesk(
+            settings,
+            clock=self._clock,
+            random=self._random,
+            connect=self._connect,
+            on_trouble=self.outlet.order_trouble,
+        )
 
     # The lobby, as the outlet sees it
+
+    def orders_for_path(self, path: str) -> OrderPath | None:
+        return self.desk.path(path)
 
     def feed_for_path(self, path: str) -> Feed | None:
         return self._paths.get(path.rstrip("/") or "/")
@@ -115,6 +128,7 @@ class App:
         self.outlet.start()
         for name in settings.feeds:
             self.handler_for(FEEDS[name])
+        self.desk.start()
         self._log.info("proxy.listening", addresses=self.addresses())
 
     async def stop(self) -> None:
@@ -125,6 +139,7 @@ class App:
             self._loading.cancel()
         await asyncio.gather(*(feed.source.stop() for feed in self._feeds.values()))
         await self.outlet.stop(self.settings.drain_seconds)
+        await self.desk.stop()
         tasks = [feed.task for feed in self._feeds.values()]
         if tasks:
             # The close handshake has its own time-out; this is for a connect that hangs.
@@ -296,6 +311,7 @@ def _limits(settings: Settings) -> ConsumerLimits:
         outbox_bytes=settings.outbox_bytes,
         outbox_age_seconds=settings.outbox_age_seconds,
         connections=settings.max_connections,
+        binary_order_frames=settings.order_frames == "binary",
     )
 
 

@@ -14,7 +14,7 @@ from autobahn.run import CASES, NoPython27, run_cases
 from harness.proxies import QUICK
 from stream_proxy.app import App
 from stream_proxy.config.schema import Settings
-from stream_proxy.outlets.websocket import ConsumerConnection
+from stream_proxy.outlets.connection import ServedConnection
 from stream_proxy.runtime.loop import run
 from stream_proxy.wire.websocket import frame
 
@@ -22,13 +22,14 @@ ENVIRONMENT = Path(__file__).parents[2] / ".autobahn"
 CORE_CASES = 247
 
 
-class EchoingConsumer(ConsumerConnection):
+class EchoingConsumer(ServedConnection):
     """The consumer connection, repeating what it hears instead of acting on it.
 
     Handshake, input, closing and the writing of frames are the real ones.
     """
 
     def on_open(self) -> None:
+        self._opened = False
         self._deadline = float("inf")
 
     def on_message(self, payload: bytes, binary: bool) -> None:

@@ -160,7 +160,7 @@ class DemoView:
             table.add_column(column, justify=justify, no_wrap=column != "topics")
         for connection in self._app.outlet.consumers():
             consumer, feed = connection.consumer, connection.feed
-            if consumer is None or feed is None:
+            if consumer is None:
                 continue
             port = connection.peer.rpartition(":")[2]
             table.add_row(

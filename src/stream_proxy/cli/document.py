@@ -19,7 +19,8 @@ from typer.models import ArgumentInfo, OptionInfo
 from stream_proxy.config.aliases import ALIASES
 from stream_proxy.config.load import PREFIX
 from stream_proxy.config.schema import Settings
-from stream_proxy.outlets.websocket import CLOSE_GOING_AWAY, CLOSE_POLICY
+from stream_proxy.outlets.limits import CLOSE_GOING_AWAY, CLOSE_POLICY
+from stream_proxy.outlets.orders import CLOSE_POSITION_LOST, CLOSE_SLOW
 from stream_proxy.wire.alpaca.codes import ERROR_CODES, Verdict
 
 _GENERATED = "<!-- Made by `stream-proxy document --write docs`; edit the code instead. -->"
@@ -47,6 +48,16 @@ _CLOSE_CODES = (
         1009,
         "A message of the consumer was too large.",
         "Subscribe in several messages, or raise `max_message_bytes`.",
+    ),
+    (
+        CLOSE_SLOW,
+        "A consumer of order updates read too slowly. Nothing is lost.",
+        "Come back with `since` or `cursor`.",
+    ),
+    (
+        CLOSE_POSITION_LOST,
+        "The position in `since` or `cursor` can't be honoured; a message just before says why.",
+        "Come back with `since=oldest` or `since=now`, after comparing with Alpaca's REST.",
     ),
 )
 

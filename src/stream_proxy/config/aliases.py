@@ -58,7 +58,6 @@ def _stream_url(text: str) -> Values:
     return values
 
 
-_LATER_ORDERS = "order updates are not served by this version"
 _LATER_GRPC = "gRPC is not served by this version"
 _LATER_HTTP = "health and metrics are not served by this version"
 _LATER_OTEL = "traces are not sent by this version"
@@ -101,15 +100,15 @@ ALIASES: tuple[Alias, ...] = (
     _unused("STREAM_PROXY_STOCK_BARS_CAPACITY", "see outbox_bytes"),
     _unused("STREAM_PROXY_OPTIONS_QUOTES_CAPACITY", "see outbox_bytes"),
     _unused("STREAM_PROXY_OPTIONS_TRADES_CAPACITY", "see outbox_bytes"),
-    _unused("STREAM_PROXY_ORDER_UPDATES_CAPACITY", _LATER_ORDERS),
+    _unused("STREAM_PROXY_ORDER_UPDATES_CAPACITY", "see outbox_bytes"),
     _unused("STREAM_PROXY_GRPC_PORT", _LATER_GRPC),
     _unused("STREAM_PROXY_HEALTH_PORT", _LATER_HTTP),
     _unused("STREAM_PROXY_METRICS_PORT", _LATER_HTTP),
     _unused("OTEL_ENABLED", _LATER_OTEL),
     _unused("OTEL_EXPORTER_OTLP_ENDPOINT", _LATER_OTEL),
     _unused("OTEL_SERVICE_NAME", _LATER_OTEL),
-    _unused("ALPACA_LIVE_API_KEY", _LATER_ORDERS),
-    _unused("ALPACA_LIVE_SECRET_KEY", _LATER_ORDERS),
+    _same("ALPACA_LIVE_API_KEY", "live_key"),
+    _same("ALPACA_LIVE_SECRET_KEY", "live_secret"),
     _unused("STOCK_SYMBOLS", _BY_CONSUMERS),
     _unused("LOCAL_MODE", _LATER_SINK),
     _unused("LOCAL_OUTPUT_PATH", _LATER_SINK),

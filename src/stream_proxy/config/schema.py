@@ -35,6 +35,16 @@ class AccessTokenSettings(BaseModel):
         return value
 
 
+class AccountSettings(BaseModel):
+    """One more trading account whose order updates are served."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    key: SecretStr = Field(description="Alpaca API key.")
+    secret: SecretStr = Field(description="Alpaca API secret.")
+    environment: Literal["paper", "live"] = Field("paper", description="Which kind it is.")
+
+
 Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 CommaList = list[str]
@@ -54,6 +64,54 @@ class Settings(BaseModel):
         "paper",
         description="Which option feed is behind the path `/options`: indicative (paper) or opra "
         "(live).",
+    )
+
+    # Order updates
+    orders: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Serve order updates: `on` connects every account at start, `auto` those that "
+        "have a record already, and others when the first consumer comes; `off` never.",
+    )
+    live_key: SecretStr | None = Field(None, description="API key of the live account.")
+    live_secret: SecretStr | None = Field(None, description="API secret of the live account.")
+    accounts: dict[str, AccountSettings] = Field(
+        default_factory=dict,
+        description="Further accounts, as JSON or as `[accounts.<name>]` tables: key, secret, "
+        "environment. Served at `/<name>/stream`.",
+    )
+    paper_stream_url: str = Field(
+        "wss://paper-api.alpaca.markets/stream", description="Order updates of paper accounts."
+    )
+    live_stream_url: str = Field(
+        "wss://api.alpaca.markets/stream", description="Order updates of live accounts."
+    )
+    paper_api_url: str = Field(
+        "https://paper-api.alpaca.markets",
+        description="Trading REST of paper accounts, asked for what the stream missed.",
+    )
+    live_api_url: str = Field(
+        "https://api.alpaca.markets", description="The same for live accounts."
+    )
+    order_frames: Literal["binary", "text"] = Field(
+        "binary", description="Frames of order updates on `/stream`; Alpaca's are binary."
+    )
+    order_hold_seconds: Seconds = Field(
+        5, description="How long fresh updates wait for what was missed before them."
+    )
+    order_probe_seconds: Seconds = Field(
+        30, description="How often the trading stream is asked whether it still listens."
+    )
+    reconcile_seconds: Seconds = Field(
+        300, description="How often the record is compared with Alpaca's while all seems well."
+    )
+    order_retention_days: float = Field(
+        400, gt=0, description="How long order events are kept; longer where a cursor needs them."
+    )
+    order_retention_events: int = Field(
+        1_000_000, ge=1000, description="How many order events of an account are kept."
+    )
+    cursor_retention_days: float = Field(
+        30, gt=0, description="How long an unseen cursor keeps events from being forgotten."
     )
 
     # Upstream
@@ -178,6 +236,30 @@ class Settings(BaseModel):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
+    @field_validator("accounts", mode="before")
+    @classmethod
+    def _accounts_from_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            raise ValueError(
+                'write JSON: {"swing":{"key":"…","secret":"…","environment":"paper"}}'
+            ) from None
+
+    @field_validator("accounts")
+    @classmethod
+    def _account_names(cls, value: dict[str, AccountSettings]) -> dict[str, AccountSettings]:
+        for name, account in value.items():
+            if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", name) or name == "stream":
+                raise ValueError(
+                    f"{name!r} can't name an account: use small letters, digits, - and _"
+                )
+            if name in ("paper", "live") and account.environment != name:
+                raise ValueError(f"an account named {name} must have environment = {name}")
+        return value
+
     @field_validator("access_tokens", mode="before")
     @classmethod
     def _tokens_from_json(cls, value: object) -> object:
@@ -216,7 +298,7 @@ class Settings(BaseModel):
             )
         return value
 
-    @field_validator("log_level", "environment", "feed", mode="before")
+    @field_validator("log_level", "environment", "feed", "orders", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
@@ -225,6 +307,12 @@ class Settings(BaseModel):
     def _consistent(self) -> Settings:
         if (self.key is None) != (self.secret is None):
             raise ValueError("key and secret belong together: set both or neither")
+        if (self.live_key is None) != (self.live_secret is None):
+            raise ValueError("live_key and live_secret belong together: set both or neither")
+        if self.environment == "live" and self.key is not None and self.live_key is not None:
+            raise ValueError(
+                "key is the live account's already, because environment is live: leave live_key out"
+            )
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key belong together: set both or neither")
         if self.tls_certificate is not None and self.tls_self_signed:

@@ -95,8 +95,9 @@ VALUES = {
 def test_a_variable_of_another_program_does_its_work_or_says_that_it_cant(variable: str):
     (alias,) = (alias for alias in ALIASES if alias.variable == variable)
     variables = {variable: VALUES.get(variable, "true")}
-    if alias.setting in ("key", "secret"):
-        other = "secret" if alias.setting == "key" else "key"
+    prefix, separator, last = (alias.setting or "").rpartition("_")
+    if last in ("key", "secret"):
+        other = prefix + separator + ("secret" if last == "key" else "key")
         variables[f"STREAM_PROXY_{other.upper()}"] = "x"
     loaded = load(variables, env_file=None)
     if alias.setting is None:

@@ -1,0 +1,306 @@
+"""The middle of one account's order updates: in from the source, through the journal, to consumers.
+
+Nothing is handed to a consumer before the journal has it on the disk, and everything goes out in
+the order of its sequence. A consumer that joins with a position is first served from the journal;
+since reads and appends go through the journal in one order, the seam shows neither a hole nor a
+duplicate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import structlog
+
+from stream_proxy.feed.order_position import CannotResume, Start, locate
+from stream_proxy.feed.upstream_status import UpstreamStatus
+from stream_proxy.hub.outbox import Outbox
+from stream_proxy.model.orders import KnownOrder, OrderEvent, OrderRecord, Origin
+from stream_proxy.runtime.clock import Clock
+from stream_proxy.state.journal import READ_LIMIT, AccountState, Journal, JournalError
+from stream_proxy.state.journal_writer import Writer
+from stream_proxy.wire.alpaca.codec import FrameDamaged
+from stream_proxy.wire.alpaca.trade_updates import read_event
+
+
+class Environment(Enum):
+    """Which of Alpaca's trading hosts an account belongs to."""
+
+    PAPER = "paper"
+    LIVE = "live"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account whose order updates are served. The name is ours."""
+
+    name: str
+    environment: Environment
+
+
+@dataclass(eq=False, slots=True)
+class OrderConsumer:
+    """One subscriber of an account's updates.
+
+    Attributes:
+        frame: makes the frame of a record.
+        position: the sequence that it has got so far, once it is known.
+        live: whether it gets new events at once; until then it is served from the journal.
+    """
+
+    name: str
+    outbox: Outbox
+    frame: Callable[[OrderRecord], bytes]
+    position: int = 0
+    live: bool = False
+    gone: bool = False
+    waiting: bool = False
+    """Whether reading on waits until the socket has taken what was read."""
+
+
+@dataclass(slots=True)
+class OrderCounts:
+    """Plain integers for whoever asks."""
+
+    received: int = 0
+    journalled: int = 0
+    replayed: int = 0
+    reconstructed: int = 0
+    duplicates: int = 0
+    unreadable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What reconciling starts from."""
+
+    state: AccountState
+    open_orders: dict[str, KnownOrder] = field(default_factory=dict)
+
+
+class OrderFeed:
+    """One account's updates.
+
+    Args:
+        account: whose.
+        writer: the journal.
+    """
+
+    def __init__(self, account: Account, writer: Writer, clock: Clock) -> None:
+        self.account = account
+        self.upstream = UpstreamStatus()
+        self.counts = OrderCounts()
+        self.consumers: dict[OrderConsumer, None] = {}
+        self.state: AccountState | None = None
+        self.last_sequence = 0
+        self.reconciled = False
+        """Whether the record was compared with Alpaca's since the stream was last connected."""
+        self.reconciled_until_ns = 0
+        self.trouble: JournalError | None = None
+        self.on_change: Callable[[], None] = lambda: None
+        self._writer = writer
+        self._clock = clock
+        self._held: list[OrderEvent] | None = None
+        self._log = structlog.get_logger("stream_proxy.orders").bind(account=account.name)
+
+    def open(self) -> None:
+        """Begin the account's record in the journal, or go on with it."""
+        now_ns = self._clock.now_ns()
+        self._writer.submit(lambda j: j.open_account(self.account.name, now_ns), self._opened)
+
+    def _opened(self, state: AccountState) -> None:
+        self.state = state
+        self.last_sequence = state.last_sequence
+        self.reconciled_until_ns = state.reconciled_until_ns
+        self.on_change()
+
+    @property
+    def ready(self) -> bool:
+        """Whether an execution engine may trust that it has seen everything."""
+        return self.reconciled and self.trouble is None
+
+    # Events, from the source
+
+    def receive(self, data: bytes) -> None:
+        """Take an event of the stream."""
+        try:
+            event = read_event(data, Origin.STREAM)
+        except FrameDamaged as damage:
+            self.counts.unreadable += 1
+            self._log.warning("orders.unreadable", reason=str(damage)[:120])
+            return
+        self.counts.received += 1
+        self.upstream.last_message_ns = self._clock.now_ns()
+        if self._held is not None:
+            self._held.append(event)
+        else:
+            self.append([event])
+
+    def hold(self) -> None:
+        """Keep the stream's events back: what was missed before them is being asked for."""
+        if self._held is None:
+            self._held = []
+
+    def held(self) -> Sequence[OrderEvent]:
+        return self._held or ()
+
+    def release(self) -> None:
+        """Let the stream's events through, behind what was found."""
+        held, self._held = self._held, None
+        if held:
+            self.append(held)
+
+    def append(self, events: Sequence[OrderEvent]) -> None:
+        """Write events to the journal; consumers get what is new once it is on the disk."""
+        name, now_ns, count = self.account.name, self._clock.now_ns(), len(events)
+
+        def work(journal: Journal) -> list[OrderRecord]:
+            return journal.append(name, events, now_ns)
+
+        def done(records: list[OrderRecord]) -> None:
+            self.counts.duplicates += count - len(records)
+            self._deliver(records)
+
+        self._writer.submit(work, done)
+
+    def _deliver(self, records: list[OrderRecord]) -> None:
+        counts = self.counts
+        for record in records:
+            counts.journalled += 1
+            counts.replayed += record.event.origin is Origin.REPLAYED
+            counts.reconstructed += record.event.origin is Origin.RECONSTRUCTED
+            self.last_sequence = record.sequence
+        for consumer in list(self.consumers):
+            if consumer.live:
+                self._offer(consumer, records)
+
+    def _offer(self, consumer: OrderConsumer, records: Sequence[OrderRecord]) -> None:
+        frames = []
+        for record in records:
+            if record.sequence > consumer.position:
+                frames.append(consumer.frame(record))
+                consumer.position = record.sequence
+        if frames:
+            consumer.outbox.offer(frames, len(frames))
+
+    # Reconciling, by the source
+
+    def standing(self, done: Callable[[Standing], None]) -> None:
+        """Ask the journal where every open order stands."""
+        name = self.account.name
+
+        def work(journal: Journal) -> Standing:
+            return Standing(journal.account(name), journal.open_orders(name))
+
+        self._writer.submit(work, done)
+
+    def note_orders(self, orders: Sequence[KnownOrder]) -> None:
+        """Remember where orders stand that had no event."""
+        name = self.account.name
+
+        def work(journal: Journal) -> None:
+            for order in orders:
+                if journal.order(name, order.order_id) is None:
+                    journal.note_order(name, order)
+
+        self._writer.submit(work, lambda nothing: None)
+
+    def note_reconciled(self, until_ns: int, *, complete: bool) -> None:
+        """The record was compared with Alpaca's up to an instant.
+
+        ``complete`` says that the stream has been listening since then.
+        """
+        name = self.account.name
+
+        def done(nothing: None) -> None:
+            self.reconciled_until_ns = max(self.reconciled_until_ns, until_ns)
+            if complete and not self.reconciled:
+                self.reconciled = True
+                self.on_change()
+
+        self._writer.submit(lambda j: j.note_reconciled(name, until_ns), done)
+
+    def stream_lost(self) -> None:
+        """The stream is gone: from now on something may be missed."""
+        self.release()
+        if self.reconciled:
+            self.reconciled = False
+            self.on_change()
+
+    # Consumers
+
+    def join(
+        self,
+        consumer: OrderConsumer,
+        start: Start,
+        joined: Callable[[AccountState, CannotResume | None], None],
+    ) -> None:
+        """Serve a consumer from where it wants to start, without a seam into what comes live.
+
+        ``joined`` is called before its first event, when ``consumer.position`` is known, or with
+        the reason why it can't be served from there.
+        """
+        self.consumers[consumer] = None
+        name, now_ns = self.account.name, self._clock.now_ns()
+
+        def work(
+            journal: Journal,
+        ) -> tuple[AccountState, int | CannotResume, list[OrderRecord]]:
+            state = journal.account(name)
+            after = locate(journal, state, start)
+            if isinstance(after, CannotResume):
+                return state, after, []
+            if start.cursor:
+                # From its first appearance on, what it hasn't acknowledged is kept for it.
+                journal.acknowledge(name, start.cursor, 0 if start.since else after, now_ns)
+            return state, after, journal.read(name, after)
+
+        def done(found: tuple[AccountState, int | CannotResume, list[OrderRecord]]) -> None:
+            if consumer.gone:
+                return
+            state, after, records = found
+            if isinstance(after, CannotResume):
+                self.leave(consumer)
+                joined(state, after)
+                return
+            consumer.position = after
+            joined(state, None)
+            self._continue(consumer, records)
+
+        self._writer.submit(work, done)
+
+    def _continue(self, consumer: OrderConsumer, records: list[OrderRecord]) -> None:
+        """Hand out what was read; read on until there is no more, then go live."""
+        self._offer(consumer, records)
+        if len(records) < READ_LIMIT:
+            consumer.live = True
+        elif consumer.outbox.paused:
+            consumer.waiting = True
+        else:
+            self._read_on(consumer)
+
+    def _read_on(self, consumer: OrderConsumer) -> None:
+        name, after = self.account.name, consumer.position
+
+        def done(more: list[OrderRecord]) -> None:
+            if not consumer.gone:
+                self._continue(consumer, more)
+
+        self._writer.submit(lambda j: j.read(name, after), done)
+
+    def drained(self, consumer: OrderConsumer) -> None:
+        """The consumer's socket takes bytes again."""
+        if consumer.waiting and not consumer.outbox.paused:
+            consumer.waiting = False
+            self._read_on(consumer)
+
+    def leave(self, consumer: OrderConsumer) -> None:
+        consumer.gone = True
+        self.consumers.pop(consumer, None)
+
+    def acknowledge(self, cursor: str, sequence: int, acknowledged: Callable[[int], None]) -> None:
+        """Move a durable position; ``acknowledged`` hears where it stands once it is on disk."""
+        name, now_ns = self.account.name, self._clock.now_ns()
+        self._writer.submit(lambda j: j.acknowledge(name, cursor, sequence, now_ns), acknowledged)

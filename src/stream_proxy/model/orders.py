@@ -1,0 +1,93 @@
+"""Order updates: one event in the life of an order, and its place in our journal.
+
+Quantities stay text, as Alpaca sends them; where two are compared they are read as decimals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from enum import Enum
+
+FILLS = frozenset({"fill", "partial_fill"})
+ENDS = frozenset({"fill", "canceled", "expired", "rejected", "replaced"})
+"""Events after which an order changes no more."""
+
+END_STATUSES = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
+
+
+class Origin(Enum):
+    """How we learned of an event."""
+
+    STREAM = "stream"
+    REPLAYED = "replayed"
+    """From Alpaca's own record of events, after a gap: the event as it was."""
+    RECONSTRUCTED = "reconstructed"
+    """Made by us from orders and fills, after a gap: true in what it says, not Alpaca's bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderEvent:
+    """One event of an order.
+
+    Attributes:
+        data: the JSON object that Alpaca calls ``data``, as it came.
+        filled_qty: filled so far, over all fills of the order.
+        timestamp_ns: when it happened, nanoseconds since 1970.
+        submitted_ns: when the order was submitted; 0 if not told.
+    """
+
+    event: str
+    order_id: str
+    timestamp_ns: int
+    data: bytes
+    event_id: str = ""
+    execution_id: str = ""
+    status: str = ""
+    filled_qty: str = "0"
+    submitted_ns: int = 0
+    origin: Origin = Origin.STREAM
+
+    @property
+    def kind(self) -> str:
+        """What happened, told apart from everything else that happens to this order.
+
+        A fill is known by the quantity filled with it: Alpaca's record of fills has no other
+        name in common with the stream.
+        """
+        if self.event in FILLS:
+            return f"{self.order_id}:fill:{plain_quantity(self.filled_qty)}"
+        return f"{self.order_id}:{self.event}"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRecord:
+    """An event with its place: sequences of an epoch grow by one, whatever happens."""
+
+    account: str
+    epoch: str
+    sequence: int
+    received_ns: int
+    event: OrderEvent
+
+
+@dataclass(frozen=True, slots=True)
+class KnownOrder:
+    """What the journal last heard of an order."""
+
+    order_id: str
+    status: str
+    filled_qty: str
+    submitted_ns: int
+
+
+def plain_quantity(text: str) -> str:
+    """A quantity in one spelling: ``10``, ``10.0`` and ``1E1`` are the same.
+
+    Text that is no number stays as it is.
+    """
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return text
+    return format(number.normalize(), "f") if number else "0"

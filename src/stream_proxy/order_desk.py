@@ -1,0 +1,327 @@
+"""The order side put together: accounts, their feeds and sources, and the one journal of all."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import structlog
+
+from stream_proxy.config.schema import Settings
+from stream_proxy.feed.orders import Account, Environment, OrderFeed
+from stream_proxy.outlets.orders import Dialect, OrderPath
+from stream_proxy.runtime.clock import Clock
+from stream_proxy.sources.connector import Connect
+from stream_proxy.sources.trading.rest import HttpTradingRest, RestFactory, TradingRest
+from stream_proxy.sources.trading.stream import TradingSource, TradingTimings
+from stream_proxy.state.journal import Journal, JournalError
+from stream_proxy.state.journal_writer import JournalWriter
+from stream_proxy.wire.alpaca.requests import Credentials
+
+JOURNAL_FILE = "orders.sqlite3"
+_PRUNE_SECONDS = 3600
+_DAY_NS = 24 * 3600 * 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class AccountAccess:
+    """An account and how to reach it."""
+
+    account: Account
+    credentials: Credentials
+    stream_url: str
+    rest_url: str
+
+
+@dataclass(slots=True)
+class _Running:
+    feed: OrderFeed
+    source: TradingSource
+    rest: TradingRest
+    task: asyncio.Task[None]
+
+
+class OrderDesk:
+    """Serves the order updates of all accounts.
+
+    Args:
+        on_trouble: called with a sentence when the journal can't be written, None when it can.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        random: Random,
+        connect: Connect,
+        rest_for: RestFactory = HttpTradingRest,
+        on_trouble: Callable[[str | None], None] = lambda text: None,
+    ) -> None:
+        self.accounts = {access.account.name: access for access in accounts_of(settings)}
+        self.trouble: JournalError | None = None
+        self._settings = settings
+        self._clock = clock
+        self._random = random
+        self._connect = connect
+        self._rest_for = rest_for
+        self._on_trouble = on_trouble
+        self._log = structlog.get_logger("stream_proxy.orders")
+        self._writer: JournalWriter | None = None
+        self._running: dict[str, _Running] = {}
+        self._pruning: asyncio.Task[None] | None = None
+
+    # Life
+
+    def start(self) -> None:
+        """Connect the accounts that have a record, or all of them if that is wanted.
+
+        A journal that can't be used stops the order side alone, and says so.
+        """
+        mode = self._settings.orders
+        if mode == "off" or not self.accounts:
+            return
+        if mode == "on":
+            names = list(self.accounts)
+        elif journal_path(self._settings).exists():
+            names = []
+            if self._open():
+                assert self._writer is not None
+                self._writer.submit(Journal.accounts, self._resume)
+        else:
+            names = []
+        for name in names:
+            self.feed(name)
+
+    def _resume(self, recorded: list[str]) -> None:
+        for name in recorded:
+            if name in self.accounts:
+                self.feed(name)
+
+    async def stop(self) -> None:
+        """Free the accounts' slots with close frames, then close the journal."""
+        if self._pruning is not None:
+            self._pruning.cancel()
+        running = list(self._running.values())
+        await asyncio.gather(*(account.source.stop() for account in running))
+        if running:
+            _, hanging = await asyncio.wait([account.task for account in running], timeout=6)
+            for task in hanging:
+                task.cancel()
+        for account in running:
+            await account.rest.close()
+        if self._writer is not None:
+            await asyncio.to_thread(self._writer.stop)
+            self._writer = None
+
+    @property
+    def feeds(self) -> dict[str, OrderFeed]:
+        """The feeds that were started, by account."""
+        return {name: running.feed for name, running in self._running.items()}
+
+    def feed(self, name: str) -> OrderFeed | None:
+        """An account's feed, its upstream started; None if the journal can't be used."""
+        if name not in self._running:
+            if not self._open():
+                return None
+            self._running[name] = self._start(self.accounts[name])
+        return self._running[name].feed
+
+    def _open(self) -> bool:
+        if self._writer is not None:
+            return True
+        loop = asyncio.get_running_loop()
+        path = journal_path(self._settings)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = JournalWriter(
+            partial(_open_journal, path), loop.call_soon_threadsafe, self._journal_trouble
+        )
+        try:
+            writer.start()
+        except JournalError as error:
+            self._journal_trouble(error)
+            return False
+        self._writer = writer
+        self._pruning = loop.create_task(self._prune_for_ever())
+        return True
+
+    def _start(self, access: AccountAccess) -> _Running:
+        assert self._writer is not None
+        feed = OrderFeed(access.account, self._writer, self._clock)
+        feed.open()
+        rest = self._rest_for(access.rest_url, access.credentials)
+        source = TradingSource(
+            feed,
+            access.stream_url,
+            access.credentials,
+            rest,
+            connect=self._connect,
+            clock=self._clock,
+            random=self._random,
+            timings=_timings(self._settings),
+        )
+        task = asyncio.get_running_loop().create_task(source.run())
+        return _Running(feed, source, rest, task)
+
+    def _journal_trouble(self, error: JournalError | None) -> None:
+        self.trouble = error
+        if error is None:
+            self._log.warning("journal.works_again", meaning="what waited is passed on now")
+        else:
+            self._log.error("journal.failed", reason=str(error))
+        for running in self._running.values():
+            running.feed.trouble = error
+        self._on_trouble(None if error is None else str(error))
+
+    async def _prune_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(_PRUNE_SECONDS)
+            for name in self._running:
+                self._prune(name)
+
+    def _prune(self, name: str) -> None:
+        assert self._writer is not None
+        settings, now_ns = self._settings, self._clock.now_ns()
+        before_ns = now_ns - int(settings.order_retention_days * _DAY_NS)
+        seen_ns = now_ns - int(settings.cursor_retention_days * _DAY_NS)
+
+        def work(journal: Journal) -> tuple[int, list[str]]:
+            return journal.prune(
+                name,
+                before_ns=before_ns,
+                keep=settings.order_retention_events,
+                cursors_seen_since_ns=seen_ns,
+            )
+
+        def done(pruned: tuple[int, list[str]]) -> None:
+            forgotten, cursors = pruned
+            if forgotten:
+                self._log.info("journal.pruned", account=name, events=forgotten)
+            for cursor in cursors:
+                self._log.warning(
+                    "journal.cursor_overtaken",
+                    account=name,
+                    cursor=cursor,
+                    meaning="it was not seen for long and will be told that events are gone",
+                )
+
+        self._writer.submit(work, done)
+
+    # Paths
+
+    def path(self, path: str) -> OrderPath | None:
+        """What a path leads to; None if it isn't about orders."""
+        if self._settings.orders == "off":
+            return None
+        found = self._parse(path.rstrip("/"))
+        if found is None:
+            return None
+        name, dialect = found
+        if name and name not in self.accounts:
+            return OrderPath(name, dialect, _missing(name), lambda credentials: None)
+        if not self.accounts:
+            return OrderPath("", dialect, _missing("paper"), lambda credentials: None)
+        return OrderPath(name, dialect, "", partial(self._feed_for, name))
+
+    def _parse(self, path: str) -> tuple[str, Dialect] | None:
+        """The account, or empty for the default one, and the dialect of a path."""
+        names = {*self.accounts, *(environment.value for environment in Environment)}
+        if path == "/stream":
+            return "", Dialect.ALPACA
+        for name in names:
+            if path == f"/{name}/stream":
+                return name, Dialect.ALPACA
+            if path in (f"/{name}", f"/trade-updates-{name}"):
+                return name, Dialect.PLAIN
+        return None
+
+    def _feed_for(self, name: str, credentials: Credentials) -> OrderFeed | None:
+        return self.feed(name or self._default(credentials))
+
+    def _default(self, credentials: Credentials) -> str:
+        """The account whose key the client shows, else the environment's, else any."""
+        for name, access in self.accounts.items():
+            if hmac.compare_digest(access.credentials.key.encode(), credentials.key.encode()):
+                return name
+        if self._settings.environment in self.accounts:
+            return self._settings.environment
+        return next(iter(self.accounts))
+
+
+def accounts_of(settings: Settings) -> list[AccountAccess]:
+    """The accounts that credentials are configured for."""
+    keys: dict[str, tuple[str, str, Environment]] = {}
+    if settings.key is not None and settings.secret is not None:
+        keys[settings.environment] = (
+            settings.key.get_secret_value(),
+            settings.secret.get_secret_value(),
+            Environment(settings.environment),
+        )
+    if settings.live_key is not None and settings.live_secret is not None:
+        keys["live"] = (
+            settings.live_key.get_secret_value(),
+            settings.live_secret.get_secret_value(),
+            Environment.LIVE,
+        )
+    for name, account in settings.accounts.items():
+        keys[name] = (
+            account.key.get_secret_value(),
+            account.secret.get_secret_value(),
+            Environment(account.environment),
+        )
+    return [
+        AccountAccess(
+            Account(name, environment),
+            Credentials(key, secret),
+            *_addresses(settings, environment),
+        )
+        for name, (key, secret, environment) in keys.items()
+    ]
+
+
+def _addresses(settings: Settings, environment: Environment) -> tuple[str, str]:
+    if environment is Environment.LIVE:
+        return settings.live_stream_url, settings.live_api_url
+    return settings.paper_stream_url, settings.paper_api_url
+
+
+def journal_path(settings: Settings) -> Path:
+    """Where the order journal lies."""
+    return settings.state_dir / JOURNAL_FILE
+
+
+def _open_journal(path: Path, rewrite: bool) -> Journal:
+    return Journal(path, new_epoch=lambda: secrets.token_hex(6), rewrite=rewrite)
+
+
+def _missing(name: str) -> str:
+    if name == "live":
+        return (
+            "no credentials for the live account: set ALPACA_LIVE_API_KEY and "
+            "ALPACA_LIVE_SECRET_KEY and restart the proxy"
+        )
+    return (
+        f"no credentials for the {name} account: set ALPACA_API_KEY and ALPACA_SECRET_KEY and "
+        "restart the proxy"
+    )
+
+
+def _timings(settings: Settings) -> TradingTimings:
+    return TradingTimings(
+        connect_seconds=settings.connect_timeout_seconds,
+        handshake_seconds=settings.handshake_timeout_seconds,
+        ping_seconds=settings.ping_interval_seconds,
+        pong_seconds=settings.pong_timeout_seconds,
+        probe_seconds=settings.order_probe_seconds,
+        probe_answer_seconds=settings.acknowledgement_timeout_seconds,
+        backoff_initial_seconds=settings.backoff_initial_seconds,
+        backoff_max_seconds=settings.backoff_max_seconds,
+        hold_seconds=settings.order_hold_seconds,
+        reconcile_seconds=settings.reconcile_seconds,
+    )

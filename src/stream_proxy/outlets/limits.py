@@ -1,0 +1,51 @@
+"""What a WebSocket consumer may take, and what is counted of all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CLOSE_POLICY = 1008
+CLOSE_GOING_AWAY = 1001
+
+BURST_SECONDS = 4
+"""So many seconds' worth of messages may come at once, at the start too: SDKs subscribe then."""
+
+BYTES_PER_MESSAGE = 16 * 1024
+"""So many bytes count as one more message: a list of all US symbols costs as much as five."""
+
+MOST_WAITING_REQUESTS = 500
+"""Subscribes that a client may have sent ahead of their answers; the C# SDK sends one per 100
+symbols without waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerLimits:
+    """What one consumer may take; all of them are settings."""
+
+    handshake_seconds: float = 10.0
+    authentication_seconds: float = 10.0
+    acknowledgement_seconds: float = 2.5
+    ping_seconds: float = 20.0
+    pong_seconds: float = 40.0
+    message_bytes: int = 1 << 20
+    messages_per_second: float = 50.0
+    subscriptions: int = 50_000
+    outbox_bytes: int = 8 << 20
+    outbox_age_seconds: float = 30.0
+    connections: int = 10_000
+    binary_order_frames: bool = True
+
+
+@dataclass(slots=True)
+class OutletCounts:
+    """Plain integers for whoever asks."""
+
+    accepted: int = 0
+    rejected: int = 0
+    authentications_failed: int = 0
+    authentication_timeouts: int = 0
+    slow_consumers: int = 0
+    dropped_messages: int = 0
+    bad_requests: int = 0
+    rate_limited: int = 0
+    unconfirmed_acknowledgements: int = 0

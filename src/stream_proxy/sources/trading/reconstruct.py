@@ -1,0 +1,170 @@
+"""Make the events that must have happened, from what orders and fills say now. Pure.
+
+Theory. Of each order we know where it stood when we last heard of it, and REST tells where it
+stands now and each fill between. From that follow: that it came to be, its fills one by one, and
+how it ended. What leaves no trace in REST (``pending_new``, ``pending_cancel``, …) can't follow.
+Each made event carries the order as it stood then, as far as that can be told.
+Source: Alpaca, "Orders", "Account Activities", "WebSocket Streaming" (trading).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+
+from stream_proxy.model.orders import KnownOrder, OrderEvent, Origin
+from stream_proxy.model.time import parse_rfc3339, rfc3339
+from stream_proxy.wire.alpaca.trade_updates import RECONSTRUCTED_KEY, read_event
+
+_ENDED_AT = {
+    "canceled": "canceled_at",
+    "expired": "expired_at",
+    "rejected": "failed_at",
+    "replaced": "replaced_at",
+}
+
+
+def missing_events(
+    known: Mapping[str, KnownOrder],
+    orders: Iterable[Mapping[str, Any]],
+    fills: Sequence[Mapping[str, Any]],
+    since_ns: int,
+) -> list[OrderEvent]:
+    """Give what happened to these orders since we knew them, oldest first.
+
+    Args:
+        known: where each order stood; one that isn't here is new if it was submitted after
+            ``since_ns``, and otherwise happened before our record begins.
+        orders, fills: as REST gives them; legs are looked at where they are nested.
+    """
+    by_order: dict[str, list[Mapping[str, Any]]] = {}
+    for fill in fills:
+        by_order.setdefault(str(fill.get("order_id")), []).append(fill)
+    made: list[OrderEvent] = []
+    for order in _with_legs(orders):
+        order_id = str(order["id"])
+        made += _of_order(order, known.get(order_id), by_order.get(order_id, ()), since_ns)
+    # Stable: what happened in one instant to one order stays in the order of its life.
+    return sorted(made, key=lambda event: event.timestamp_ns)
+
+
+def _with_legs(orders: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+    seen: set[str] = set()
+    for order in orders:
+        for one in (order, *(order.get("legs") or ())):
+            if str(one["id"]) not in seen:
+                seen.add(str(one["id"]))
+                yield one
+
+
+def _of_order(
+    order: Mapping[str, Any],
+    known: KnownOrder | None,
+    fills: Sequence[Mapping[str, Any]],
+    since_ns: int,
+) -> list[OrderEvent]:
+    submitted_ns = _instant(order.get("submitted_at"))
+    if known is None and submitted_ns < since_ns:
+        return []
+    made = []
+    status = str(order.get("status"))
+    filled = _decimal(known.filled_qty) if known else Decimal(0)
+    cost = Decimal(0)
+    is_open_before = known is None or known.status in ("", "pending_new", "accepted", "held")
+    if is_open_before and status not in ("pending_new", "accepted", "held", "rejected"):
+        made.append(_event("new", order, submitted_ns, "new", filled, None))
+    last_ns = submitted_ns
+    for fill in sorted(fills, key=lambda f: _decimal(f.get("cum_qty"))):
+        cumulative = _decimal(fill.get("cum_qty"))
+        quantity, price = _decimal(fill.get("qty")), _decimal(fill.get("price"))
+        cost += quantity * price
+        if cumulative <= filled:
+            continue
+        last_ns = _instant(fill.get("transaction_time"))
+        average = cost / cumulative if _is_sum(fills, cumulative) else None
+        made.append(_fill(order, last_ns, quantity, price, cumulative, average))
+        filled = cumulative
+    total = _decimal(order.get("filled_qty"))
+    if total > filled:
+        # A fill that the account's record doesn't show (yet): one event for all of it.
+        price = _decimal(order.get("filled_avg_price"))
+        last_ns = _instant(order.get("filled_at") or order.get("updated_at"))
+        made.append(_fill(order, last_ns, total - filled, price, total, price))
+    ended_at = _ENDED_AT.get(status)
+    if ended_at and (known is None or known.status != status):
+        instant = _instant(order.get(ended_at) or order.get("updated_at"))
+        made.append(_event(status, order, max(instant, last_ns), status, total, None))
+    elif status == "done_for_day" and (known is None or known.status != status):
+        instant = _instant(order.get("updated_at"))
+        made.append(_event(status, order, max(instant, last_ns), status, total, None))
+    return made
+
+
+def _fill(
+    order: Mapping[str, Any],
+    instant_ns: int,
+    quantity: Decimal,
+    price: Decimal,
+    cumulative: Decimal,
+    average: Decimal | None,
+) -> OrderEvent:
+    ordered = _decimal(order.get("qty"))
+    whole = cumulative >= ordered > 0 or (
+        str(order.get("status")) == "filled" and cumulative == _decimal(order.get("filled_qty"))
+    )
+    extra = {"price": _text(price), "qty": _text(quantity)}
+    event, status = ("fill", "filled") if whole else ("partial_fill", "partially_filled")
+    return _event(event, order, instant_ns, status, cumulative, average, extra)
+
+
+def _event(
+    event: str,
+    order: Mapping[str, Any],
+    instant_ns: int,
+    status: str,
+    filled: Decimal,
+    average: Decimal | None,
+    extra: Mapping[str, Any] | None = None,
+) -> OrderEvent:
+    """One event with the order as it stood then."""
+    then = {**order, "status": status, "filled_qty": _text(filled)}
+    if not filled:
+        then["filled_avg_price"] = None
+    elif average is not None:
+        then["filled_avg_price"] = _text(average)
+    at = rfc3339(instant_ns)
+    data = {"at": at, "event": event, "timestamp": at, **(extra or {})}
+    made = msgspec.json.encode({**data, "order": then, RECONSTRUCTED_KEY: True})
+    return read_event(made, Origin.RECONSTRUCTED)
+
+
+def _is_sum(fills: Sequence[Mapping[str, Any]], cumulative: Decimal) -> bool:
+    """Whether we hold all fills up to here, and so can tell their average."""
+    return (
+        sum(
+            (_decimal(f.get("qty")) for f in fills if _decimal(f.get("cum_qty")) <= cumulative),
+            Decimal(0),
+        )
+        == cumulative
+    )
+
+
+def _decimal(value: object) -> Decimal:
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        return Decimal(0)
+
+
+def _text(value: Decimal) -> str:
+    return format(value.normalize(), "f") if value else "0"
+
+
+def _instant(value: object) -> int:
+    try:
+        return parse_rfc3339(str(value))
+    except ValueError:
+        return 0

@@ -1,0 +1,390 @@
+"""The one connection to an account's trading stream, and what makes up for its silences.
+
+Two tasks an account. One connects, authorizes, listens, watches for silence and connects again.
+The other reconciles: at once after each connect, a few times soon after (REST lags), now and then
+while all seems well, and often while there is no stream at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+import structlog
+
+from stream_proxy.feed.orders import OrderFeed, Standing
+from stream_proxy.feed.upstream_status import UpstreamState
+from stream_proxy.model.time import NS_PER_SECOND
+from stream_proxy.runtime.backoff import Backoff
+from stream_proxy.runtime.clock import Clock
+from stream_proxy.sources.connector import Connect, ConnectFailed, Connection
+from stream_proxy.sources.trading.reconcile import Position, reconcile, standing_orders
+from stream_proxy.sources.trading.rest import RestFailed, TradingRest
+from stream_proxy.wire.alpaca.codec import FrameDamaged
+from stream_proxy.wire.alpaca.requests import Credentials
+from stream_proxy.wire.alpaca.trading_session import (
+    Broken,
+    Listening,
+    TradingSession,
+    TradingState,
+    Unauthorized,
+    Unexpected,
+    Update,
+)
+
+_WATCH_SECONDS = 0.25
+_SOON_AFTER_SECONDS = (3.0, 15.0, 60.0)
+"""After a connect, until REST has surely caught up with what happened before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TradingTimings:
+    """All the waits of a trading source, in seconds."""
+
+    connect_seconds: float = 10.0
+    handshake_seconds: float = 10.0
+    ping_seconds: float = 10.0
+    pong_seconds: float = 10.0
+    probe_seconds: float = 30.0
+    """How often the server is asked to say that we still listen."""
+    probe_answer_seconds: float = 10.0
+    close_seconds: float = 5.0
+    backoff_initial_seconds: float = 0.5
+    backoff_max_seconds: float = 30.0
+    hold_seconds: float = 5.0
+    """How long fresh events wait for what was missed before them."""
+    reconcile_seconds: float = 300.0
+    """How often the record is compared while all seems well."""
+    reconcile_away_seconds: float = 10.0
+    """The same while there is no stream."""
+    settle_seconds: float = 2.0
+    """What happened so shortly ago may still come by the stream."""
+
+
+class TradingSource:
+    """Holds an account's one stream.
+
+    Args:
+        feed: the account's middle.
+        url: the stream's whole address.
+        rest: where missed events are asked for.
+    """
+
+    def __init__(
+        self,
+        feed: OrderFeed,
+        url: str,
+        credentials: Credentials,
+        rest: TradingRest,
+        *,
+        connect: Connect,
+        clock: Clock,
+        random: Random,
+        timings: TradingTimings,
+    ) -> None:
+        self._feed = feed
+        self._url = url
+        self._credentials = credentials
+        self._rest = rest
+        self._connect = connect
+        self._clock = clock
+        self._timings = timings
+        self._backoff = Backoff(
+            timings.backoff_initial_seconds, timings.backoff_max_seconds, random
+        )
+        self._log = structlog.get_logger("stream_proxy.trading").bind(account=feed.account.name)
+        self._session: TradingSession | None = None
+        self._connection: Connection | None = None
+        self._ending = ""
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._listening_ns = 0
+        self._pong_due_ns = 0
+        self._pinged_ns = 0
+        self._probed_ns = 0
+        self._due = asyncio.Event()
+        self._soon: list[float] = []
+        self.on_status: Callable[[], None] = lambda: None
+
+    async def run(self) -> None:
+        """Keep the stream connected and the record complete, until `stop`."""
+        reconciling = asyncio.create_task(self._reconcile_for_ever())
+        try:
+            while not self._stopping:
+                why = await self._live_and_die()
+                if not self._stopping:
+                    await self._wait_after(why)
+        finally:
+            reconciling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reconciling
+            self._set_state(UpstreamState.STOPPED, "stopped")
+
+    async def stop(self) -> None:
+        """Ask `run` to end, with a close frame."""
+        self._stopping = True
+        self._end("stopped by us")
+        self._wake.set()
+
+    # The connection
+
+    async def _live_and_die(self) -> str:
+        """One connection from connect to close; give why it ended."""
+        status = self._feed.upstream
+        status.attempts += 1
+        self._ending = ""
+        self._wake.clear()
+        self._session = session = TradingSession(self._credentials)
+        self._set_state(UpstreamState.CONNECTING, "connecting")
+        try:
+            connection = await self._connect(
+                self._url,
+                {"User-Agent": "alpaca-stream-proxy"},
+                self,
+                self._timings.connect_seconds,
+            )
+        except ConnectFailed as failure:
+            self._set_state(
+                UpstreamState.SLOT_TAKEN if failure.status == 429 else UpstreamState.RECONNECTING,
+                failure.reason,
+            )
+            return f"can't connect: {failure.reason}"
+        self._connection = connection
+        status.connections += 1
+        status.open_connections += 1
+        status.peak_open_connections = max(status.peak_open_connections, status.open_connections)
+        self._set_state(UpstreamState.AUTHENTICATING, "connected")
+        opened_ns = self._pinged_ns = self._clock.monotonic_ns()
+        self._pong_due_ns = 0
+        self._send()
+        try:
+            while not self._ending:
+                await self._nap(_WATCH_SECONDS)
+                self._watch(session, opened_ns)
+        finally:
+            self._connection = None
+            try:
+                await connection.close(1000, self._timings.close_seconds)
+            finally:
+                status.open_connections -= 1
+                self._feed.stream_lost()
+        return self._ending
+
+    async def _nap(self, seconds: float) -> None:
+        self._wake.clear()
+        if not self._ending:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+
+    async def _wait_after(self, why: str) -> None:
+        seconds = self._backoff.next_delay_seconds()
+        self._feed.upstream.interruptions += 1
+        if self._feed.upstream.state not in (UpstreamState.REFUSED, UpstreamState.SLOT_TAKEN):
+            self._set_state(UpstreamState.RECONNECTING, why)
+        self._log.warning("trading.interrupted", why=why, next_attempt_seconds=round(seconds, 2))
+        self._ending = ""
+        until_ns = self._clock.monotonic_ns() + int(seconds * NS_PER_SECOND)
+        while not self._stopping and (left := until_ns - self._clock.monotonic_ns()) > 0:
+            await self._nap(left / NS_PER_SECOND)
+
+    # What the socket brings
+
+    def on_messages(self, payloads: list[bytes]) -> None:
+        session = self._session
+        for payload in payloads:
+            if session is None or self._ending:
+                return
+            try:
+                event = session.receive(payload)
+            except FrameDamaged as damage:
+                # It may have been a fill: only a comparison can tell.
+                self._feed.counts.unreadable += 1
+                self._log.warning("trading.unreadable", reason=str(damage)[:120])
+                self._reconcile_soon()
+                continue
+            match event:
+                case Update(data):
+                    self._backoff.reset()
+                    self._feed.receive(data)
+                case Listening(first):
+                    if first:
+                        self._listens()
+                case Unauthorized(status):
+                    self._refuse(status)
+                case Broken(reason):
+                    self._end(f"Alpaca says: {reason}")
+                case Unexpected(text):
+                    self._surprised(text)
+        self._send()
+
+    def on_pong(self) -> None:
+        self._pong_due_ns = 0
+
+    def on_lost(self, why: str) -> None:
+        self._end(why)
+
+    def _listens(self) -> None:
+        """From here on the stream tells; what was before has to be asked for."""
+        self._listening_ns = self._clock.now_ns()
+        self._probed_ns = self._clock.monotonic_ns()
+        self._feed.hold()
+        self._set_state(UpstreamState.CONNECTED, "listening")
+        self._soon = list(_SOON_AFTER_SECONDS)
+        self._reconcile_soon()
+        asyncio.get_running_loop().call_later(
+            self._timings.hold_seconds, self._let_go, self._listening_ns
+        )
+
+    def _let_go(self, listening_ns: int) -> None:
+        """What was missed isn't known after all this time: fresh events wait no longer."""
+        if listening_ns == self._listening_ns:
+            self._feed.release()
+
+    def _refuse(self, status: str) -> None:
+        self._set_state(
+            UpstreamState.REFUSED,
+            f"{status}: check key and secret of the account {self._feed.account.name}; "
+            f"paper keys don't work for live, nor live keys for paper",
+        )
+        self._log.error("trading.refused", status=status)
+        self._end(status)
+
+    def _send(self) -> None:
+        session, connection = self._session, self._connection
+        if session is not None and connection is not None:
+            for payload in session.frames_to_send():
+                connection.send(payload, False)
+
+    def _watch(self, session: TradingSession, opened_ns: int) -> None:
+        """Look at every time-out."""
+        connection = self._connection
+        if self._ending or connection is None:
+            return
+        now_ns = self._clock.monotonic_ns()
+        timings = self._timings
+        if session.state is not TradingState.READY:
+            if now_ns - opened_ns > timings.handshake_seconds * NS_PER_SECOND:
+                self._end(f"no {session.state.value} within {timings.handshake_seconds:g} s")
+            return
+        if self._pong_due_ns and now_ns > self._pong_due_ns:
+            self._end(f"no pong within {timings.pong_seconds:g} s: the connection is half open")
+            return
+        if now_ns - self._pinged_ns >= timings.ping_seconds * NS_PER_SECOND:
+            self._pinged_ns = now_ns
+            if not self._pong_due_ns:
+                self._pong_due_ns = now_ns + int(timings.pong_seconds * NS_PER_SECOND)
+            connection.ping()
+        since_probe_ns = now_ns - self._probed_ns
+        if session.unanswered:
+            if since_probe_ns > timings.probe_answer_seconds * NS_PER_SECOND:
+                self._end(
+                    f"no answer to listen within {timings.probe_answer_seconds:g} s: the server "
+                    "answers pings and nothing else"
+                )
+        elif since_probe_ns > timings.probe_seconds * NS_PER_SECOND:
+            self._probed_ns = now_ns
+            session.probe()
+            self._send()
+
+    # Reconciling
+
+    def _reconcile_soon(self) -> None:
+        self._due.set()
+
+    async def _reconcile_for_ever(self) -> None:
+        failures = Backoff(0.5, 30.0, Random(0))  # noqa: S311 (spread is not needed here)
+        while True:
+            try:
+                await self._reconcile()
+                failures.reset()
+                seconds = self._next_reconcile_seconds()
+            except RestFailed as failure:
+                seconds = failures.next_delay_seconds()
+                self._log.warning(
+                    "trading.reconcile_failed",
+                    reason=str(failure),
+                    meaning="events of the last gap may be missing until this works",
+                    next_attempt_seconds=round(seconds, 2),
+                )
+            except Exception:
+                seconds = failures.next_delay_seconds()
+                self._log.exception("trading.internal_error")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._due.wait()
+            self._due.clear()
+
+    def _next_reconcile_seconds(self) -> float:
+        if self._feed.upstream.state is not UpstreamState.CONNECTED:
+            return self._timings.reconcile_away_seconds
+        return self._soon.pop(0) if self._soon else self._timings.reconcile_seconds
+
+    async def _reconcile(self) -> None:
+        """Compare the record with Alpaca's, and fill in what is missing."""
+        feed = self._feed
+        listening_ns = self._listening_ns
+        listens = feed.upstream.state is UpstreamState.CONNECTED
+        standing = await self._standing()
+        state = standing.state
+        started_ns = self._clock.now_ns()
+        if not state.reconciled_until_ns and not state.last_sequence:
+            # The record begins now: what was before isn't ours to tell.
+            feed.note_orders(await standing_orders(self._rest))
+        position = Position(
+            state.since_ns,
+            max(state.reconciled_until_ns, state.since_ns),
+            state.last_event_id,
+            standing.open_orders,
+        )
+        findings = await reconcile(self._rest, position, started_ns)
+        # What happened after we listened comes by the stream, unless it had time enough and didn't.
+        settled_ns = started_ns - int(self._timings.settle_seconds * NS_PER_SECOND)
+        limit_ns = max(settled_ns, listening_ns) if listens else started_ns
+        held = {event.kind for event in feed.held()}
+        found = [
+            event
+            for event in findings.events
+            if event.timestamp_ns <= limit_ns and event.kind not in held
+        ]
+        if found:
+            feed.append(found)
+        feed.note_orders(findings.orders)
+        same = listens and self._listening_ns == listening_ns
+        if same and feed.upstream.state is UpstreamState.CONNECTED:
+            feed.release()
+        feed.note_reconciled(started_ns if listens else settled_ns, complete=same)
+
+    async def _standing(self) -> Standing:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Standing] = loop.create_future()
+
+        def done(standing: Standing) -> None:
+            if not answer.done():
+                answer.set_result(standing)
+
+        self._feed.standing(done)
+        return await answer
+
+    # Bookkeeping
+
+    def _end(self, why: str) -> None:
+        if not self._ending:
+            self._ending = why
+        self._wake.set()
+
+    def _surprised(self, text: str) -> None:
+        counts = self._feed.upstream.surprises
+        counts[text] = counts.get(text, 0) + 1
+
+    def _set_state(self, state: UpstreamState, why: str) -> None:
+        status = self._feed.upstream
+        if state is not status.state:
+            status.since_ns = self._clock.now_ns()
+        status.state, status.why = state, why
+        if state is UpstreamState.CONNECTED:
+            self._log.info("trading.connected", attempts=status.attempts)
+        self.on_status()
