@@ -111,7 +111,7 @@ async def test_every_path_greets(alpaca: Bench, path: str) -> None:
         ]
 
 
-@pytest.mark.parametrize("path", ["/v2/nothing", "/v1/sip", "/v2", "/v2/sip/trades", "/stream"])
+@pytest.mark.parametrize("path", ["/v2/nothing", "/v1/sip", "/v2", "/v2/sip/trades", "/streams"])
 async def test_other_paths_are_404(alpaca: Bench, path: str) -> None:
     """There is nothing behind other paths."""
     with pytest.raises(InvalidStatus) as refusal:

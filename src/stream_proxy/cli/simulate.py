@@ -57,6 +57,27 @@ def simulate(
         bool, typer.Option("--hold", help="Keep the markets still until POST /start.")
     ] = False,
     record: Annotated[int, typer.Option(help="Items to keep per connection, for /ledger.")] = 0,
+    trading_chatter: Annotated[
+        float, typer.Option(help="Random orders a second in every trading account; 0 none.")
+    ] = 0.0,
+    trading_rate_limit: Annotated[
+        int, typer.Option(help="Trading REST calls a minute and key (Alpaca: 200); 0 no limit.")
+    ] = 0,
+    trading_partial_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of fills that are cut in two.")
+    ] = 0.0,
+    trading_refusal: Annotated[
+        str, typer.Option(help="How a second trading stream is refused: upgrade or in_stream.")
+    ] = "upgrade",
+    trading_text_frames: Annotated[
+        bool, typer.Option("--trading-text-frames", help="Trading stream in text frames.")
+    ] = False,
+    trading_hours: Annotated[
+        bool, typer.Option("--trading-hours", help="Trade stocks and options in their hours only.")
+    ] = False,
+    trading_events: Annotated[
+        bool, typer.Option(help="Serve GET /v2/events/trades; not every account has it.")
+    ] = True,
     until_stdin_closes: Annotated[
         bool, typer.Option("--until-stdin-closes", hidden=True, help="End with our parent.")
     ] = False,
@@ -66,6 +87,8 @@ def simulate(
         raise SettingsError(
             [f"host: the simulator serves this machine only, and {host} is not loopback."]
         )
+    if trading_refusal not in ("upgrade", "in_stream"):
+        raise SettingsError(["trading-refusal: write upgrade or in_stream"])
     if replay is not None:
         _check_recording(replay)
     set_up_logs("info", "console", [])
@@ -88,6 +111,13 @@ def simulate(
                 replay_speed=replay_speed,
                 hold=hold,
                 recorded_items=record,
+                trading_refusal="upgrade" if trading_refusal == "upgrade" else "in_stream",
+                trading_text_frames=trading_text_frames,
+                trading_rate_limit=trading_rate_limit,
+                trading_events=trading_events,
+                trading_hours=trading_hours,
+                trading_chatter=trading_chatter,
+                trading_partial_share=trading_partial_share,
             ),
             until_stdin_closes,
         )
@@ -157,5 +187,7 @@ async def _simulate(options: SimulatorOptions, until_stdin_closes: bool) -> None
         )
     )
     await stop.wait()
+    # Event streams never end by themselves, and the HTTP server waits for them.
+    simulator.trading.stop()
     await control.stop()
     await simulator.stop()

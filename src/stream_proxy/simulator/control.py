@@ -15,8 +15,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from stream_proxy.model.feeds import FEEDS
-from stream_proxy.simulator.faults import ARMED, EXPLANATIONS, NOW, Fault
+from stream_proxy.simulator.faults import EXPLANATIONS, Fault
 from stream_proxy.simulator.server import Simulator
+from stream_proxy.simulator.trading.control import trading_routes
 from stream_proxy.wire.alpaca.codes import ERROR_CODES
 
 _CLOSE_CODES = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}
@@ -36,6 +37,7 @@ class FaultOrder(BaseModel):
     payload_hex: str = Field("", pattern=_HEX, description="Bytes for `garbage`.")
     times: int = Field(1, ge=1, description="How often an armed fault strikes.")
     hold_slot: bool = Field(False, description="Count the ended connection as half dead.")
+    account: str | None = Field(None, description="Trading: only the account of this key.")
 
 
 class RateOrder(BaseModel):
@@ -103,12 +105,15 @@ def control_api(simulator: Simulator) -> FastAPI:
     @api.post("/faults")
     async def commit(order: FaultOrder) -> dict[str, int]:
         """Commit a fault now, or arm it; the answer says how many connections it hit."""
-        if order.kind not in NOW and order.kind not in ARMED:
-            known = ", ".join((*NOW, *ARMED))
+        if order.kind not in EXPLANATIONS:
+            known = ", ".join(EXPLANATIONS)
             raise HTTPException(422, f"no fault is called {order.kind!r}; there are {known}")
-        if order.kind in ("error", "refuse_auth") and order.code not in ERROR_CODES:
+        trading = (order.feed or "").partition("-")[0] == "trading"
+        coded = order.kind in ("error", "refuse_auth") and not trading
+        if coded and order.code not in ERROR_CODES:
             raise HTTPException(422, f"code is one of {', '.join(map(str, ERROR_CODES))}")
-        if order.kind == "refuse_upgrade" and order.code and not 300 <= order.code <= 599:
+        of_http = order.kind in ("refuse_upgrade", "rest_status")
+        if of_http and order.code and not 300 <= order.code <= 599:
             raise HTTPException(422, "code is an HTTP status from 300 to 599")
         if order.kind == "close" and order.code and order.code not in _CLOSE_CODES:
             raise HTTPException(422, "code is a close code that may be sent, such as 1001 or 4000")
@@ -145,4 +150,5 @@ def control_api(simulator: Simulator) -> FastAPI:
             raise HTTPException(404, f"nobody is connected to {order.feed}")
         endpoint.send_raw(bytes.fromhex(order.payload_hex))
 
+    api.include_router(trading_routes(simulator.trading))
     return api

@@ -57,6 +57,11 @@ class Endpoint:
         self._wake = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
+    @property
+    def watched(self) -> bool:
+        """Whether time runs here: somebody has subscribed to something."""
+        return self.running and any(c.topics for c in self._connections)
+
     # Clients
 
     def join(self, connection: SimulatorConnection) -> None:
@@ -93,7 +98,7 @@ class Endpoint:
         replayed_from: tuple[float, int] | None = None
         while True:
             self._wake.clear()
-            if not self.running or not any(c.topics for c in self._connections):
+            if not self.watched:
                 await self._wake.wait()
                 last = loop.time()
                 if self._replay_speed is None:

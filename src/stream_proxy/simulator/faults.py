@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 NowKind = Literal["drop", "reset", "close", "mute", "stall", "garbage", "error", "half_message"]
+TradingNowKind = Literal["duplicate", "fill_in_gap", "unauthorized"]
 ArmedKind = Literal[
     "refuse_upgrade",
     "refuse_auth",
@@ -20,6 +21,19 @@ ArmedKind = Literal[
     "end_at_subscribe",
     "flap",
 ]
+TradingArmedKind = Literal[
+    "duplicate_event",
+    "lose_event",
+    "swap_events",
+    "rest_status",
+    "rest_lag",
+    "rest_delay",
+    "repeat_page",
+    "empty_page",
+    "no_event_stream",
+]
+TRADING_NOW: tuple[str, ...] = get_args(TradingNowKind)
+TRADING_ARMED: tuple[str, ...] = get_args(TradingArmedKind)
 NOW: tuple[str, ...] = get_args(NowKind)
 ARMED: tuple[str, ...] = get_args(ArmedKind)
 
@@ -40,6 +54,18 @@ EXPLANATIONS: dict[str, str] = {
     "end_at_auth": "end the TCP connection when auth comes",
     "end_at_subscribe": "end the TCP connection when a subscribe comes",
     "flap": "greet, authenticate, then close",
+    "duplicate": "trading: send the last event once more",
+    "fill_in_gap": "trading: drop the stream and fill every open order before it can come back",
+    "unauthorized": "trading: say unauthorized on the stream, then close",
+    "duplicate_event": "trading: send the next event twice",
+    "lose_event": "trading: never send the next event on the stream",
+    "swap_events": "trading: send the next event after the one that follows it",
+    "rest_status": "trading: answer the next REST call with HTTP `code`, Retry-After `seconds`",
+    "rest_lag": "trading: until cleared, REST shows orders and fills `seconds` late",
+    "rest_delay": "trading: answer the next REST call `seconds` late",
+    "repeat_page": "trading: answer the next page of activities with the first page again",
+    "empty_page": "trading: answer the next list of orders or activities with an empty page",
+    "no_event_stream": "trading: until cleared, GET /v2/events/trades is 404",
 }
 
 
@@ -47,7 +73,9 @@ EXPLANATIONS: dict[str, str] = {
 class Fault:
     """One fault; what ``code`` and ``seconds`` mean depends on the kind.
 
-    ``hold_slot`` makes the ended connection count as half dead: its slot stays taken.
+    ``hold_slot`` makes the ended connection count as half dead: its slot stays taken. ``feed`` is
+    a feed's name or the beginning of one before a dash: ``trading`` is ``trading-paper`` and
+    ``trading-live``. ``account`` narrows a fault of the trading side to one key.
     """
 
     kind: str
@@ -57,9 +85,11 @@ class Fault:
     payload_hex: str = ""
     times: int = 1
     hold_slot: bool = False
+    account: str | None = None
 
-    def concerns(self, feed: str) -> bool:
-        return self.feed is None or self.feed == feed
+    def concerns(self, feed: str, account: str | None = None) -> bool:
+        of_feed = self.feed is None or self.feed == feed or feed.startswith(f"{self.feed}-")
+        return of_feed and self.account in (None, account)
 
 
 class ArmedFaults:
@@ -74,13 +104,23 @@ class ArmedFaults:
     def clear(self) -> None:
         self._armed.clear()
 
-    def strike(self, kind: ArmedKind, feed: str) -> Fault | None:
+    def strike(
+        self, kind: ArmedKind | TradingArmedKind, feed: str, account: str | None = None
+    ) -> Fault | None:
         """The fault of this kind that hits now, if one waits; it is used up after its times."""
+        fault = self.lying(kind, feed, account)
+        if fault is not None:
+            fault.times -= 1
+            if fault.times <= 0:
+                self._armed.remove(fault)
+        return fault
+
+    def lying(
+        self, kind: ArmedKind | TradingArmedKind, feed: str, account: str | None = None
+    ) -> Fault | None:
+        """The fault of this kind that is in force here, without using it up."""
         for fault in self._armed:
-            if fault.kind == kind and fault.concerns(feed):
-                fault.times -= 1
-                if fault.times <= 0:
-                    self._armed.remove(fault)
+            if fault.kind == kind and fault.concerns(feed, account):
                 return fault
         return None
 

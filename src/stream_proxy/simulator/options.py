@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,14 @@ class SimulatorOptions:
     ``replay`` is a file of recorded ticks, served on the stock feeds, or on the options or crypto
     feeds according to ``replay_kind``; ``replay_speed`` 1 is real time, 0 as fast as possible.
     ``hold`` keeps the markets still until the control API starts them.
+
+    The trading side: ``trading_refusal`` is how a second stream of an account is refused: with
+    HTTP 429 at the ``upgrade``, or ``in_stream``. ``trading_text_frames`` sends JSON in text
+    frames instead of binary ones. ``trading_rate_limit`` is REST calls per minute and key
+    (Alpaca: 200), 0 no limit. ``trading_events`` serves ``GET /v2/events/trades``, which not every
+    account has. ``trading_hours`` lets stocks and options trade in market hours only.
+    ``trading_chatter`` places so many random orders per second in every account.
+    ``trading_partial_share`` of the fills are cut in two.
     """
 
     host: str = "127.0.0.1"
@@ -38,5 +47,14 @@ class SimulatorOptions:
     replay_speed: float = 0.0
     hold: bool = False
     recorded_items: int = 0
+    trading_refusal: Literal["upgrade", "in_stream"] = "upgrade"
+    trading_text_frames: bool = False
+    trading_rate_limit: int = 0
+    trading_events: bool = True
+    trading_hours: bool = False
+    trading_chatter: float = 0.0
+    trading_partial_share: float = 0.0
+    trading_step_seconds: float = 0.02
+    trading_heartbeat_seconds: float = 15.0
     tls_certificate: Path | None = None
     tls_key: Path | None = None

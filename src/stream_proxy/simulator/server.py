@@ -12,7 +12,7 @@ from stream_proxy.runtime.certificates import server_context
 from stream_proxy.runtime.clock import Clock, SystemClock
 from stream_proxy.runtime.websocket_server import WebSocketConnection
 from stream_proxy.simulator.endpoint import Endpoint
-from stream_proxy.simulator.faults import NOW, ArmedFaults, Fault
+from stream_proxy.simulator.faults import NOW, TRADING_NOW, ArmedFaults, Fault
 from stream_proxy.simulator.ledger import Ledger
 from stream_proxy.simulator.market.base import Market
 from stream_proxy.simulator.market.crypto import CryptoMarket
@@ -25,6 +25,8 @@ from stream_proxy.simulator.market.tickers import tickers
 from stream_proxy.simulator.options import SimulatorOptions
 from stream_proxy.simulator.session import SimulatorConnection
 from stream_proxy.simulator.slots import Slots
+from stream_proxy.simulator.trading.desk import TradingDesk
+from stream_proxy.simulator.trading.running_market import RunningMarket
 from stream_proxy.wire.alpaca.codes import AUTH_FAILED, INSUFFICIENT_SUBSCRIPTION, ErrorCode
 from stream_proxy.wire.alpaca.requests import Credentials
 
@@ -44,6 +46,14 @@ class Simulator:
         self._running = not options.hold
         self.slots = Slots(
             options.connections_per_key, options.slot_seconds, asyncio.get_running_loop().time
+        )
+        self.trading = TradingDesk(
+            options,
+            self.clock,
+            self.faults,
+            self.slots,
+            RunningMarket(self.endpoints, options.seed),
+            self.knows,
         )
 
     async def start(self) -> int:
@@ -65,6 +75,7 @@ class Simulator:
     async def stop(self) -> None:
         if self._server is not None:
             self._server.close()
+        self.trading.stop()
         for endpoint in self.endpoints.values():
             endpoint.stop()
         for connection in list(self.connections):
@@ -81,14 +92,18 @@ class Simulator:
     def forget(self, connection: WebSocketConnection) -> None:
         self.connections.pop(connection, None)
 
-    def judge(self, feed: Feed, credentials: Credentials) -> ErrorCode | None:
-        """What speaks against these credentials on this feed."""
+    def knows(self, credentials: Credentials) -> bool:
+        """Whether these credentials are accepted at all."""
         accounts = self.options.accounts
         if credentials.bearer:
             known = credentials.secret in accounts.values()
         else:
             known = accounts.get(credentials.key) == credentials.secret
-        if accounts and not known:
+        return known or not accounts
+
+    def judge(self, feed: Feed, credentials: Credentials) -> ErrorCode | None:
+        """What speaks against these credentials on this feed."""
+        if not self.knows(credentials):
             return AUTH_FAILED
         if feed.name in self.options.denied_feeds:
             return INSUFFICIENT_SUBSCRIPTION
@@ -127,7 +142,7 @@ class Simulator:
 
     def commit(self, fault: Fault) -> int:
         """Arm a fault, or commit it on the open connections; give how many it hit."""
-        if fault.kind not in NOW:
+        if fault.kind not in (*NOW, *TRADING_NOW):
             self.faults.arm(fault)
             return 0
         hit = [
@@ -135,13 +150,14 @@ class Simulator:
             for connection in list(self.connections)
             if isinstance(connection, SimulatorConnection)
             and connection.record is not None
+            and fault.kind not in TRADING_NOW
             and not connection.lost
             and connection.feed is not None
             and fault.concerns(connection.feed.name)
         ]
         for connection in hit:
             connection.commit(fault)
-        return len(hit)
+        return len(hit) + self.trading.commit(fault)
 
     def run_markets(self, running: bool) -> None:
         """Start or stop time in all markets, those still to be opened included."""

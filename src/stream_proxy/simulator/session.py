@@ -23,6 +23,8 @@ from stream_proxy.model.topics import WILDCARD, SubscriptionSet
 from stream_proxy.runtime.websocket_server import WebSocketConnection
 from stream_proxy.simulator.faults import Fault
 from stream_proxy.simulator.ledger import ConnectionRecord
+from stream_proxy.simulator.trading.stream import PATHS as TRADING_PATHS
+from stream_proxy.simulator.trading.stream import TradingSession
 from stream_proxy.wire.alpaca.codec import JSON, Codec
 from stream_proxy.wire.alpaca.codes import (
     ALREADY_AUTHENTICATED,
@@ -71,6 +73,7 @@ class SimulatorConnection(WebSocketConnection):
         super().__init__(16 << 20, simulator.forget)
         self._simulator = simulator
         self.feed: Feed | None = None
+        self.trading: TradingSession | None = None
         self.endpoint: Endpoint | None = None
         self.codec: Codec = JSON
         self.record: ConnectionRecord | None = None
@@ -98,6 +101,9 @@ class SimulatorConnection(WebSocketConnection):
     def on_request(self, request: Request) -> Response | None:
         simulator = self._simulator
         path = request.path.partition("?")[0].rstrip("/") or "/"
+        if path in TRADING_PATHS:
+            self.trading = TradingSession(simulator.trading, self, path)
+            return self.trading.on_request(request)
         self.feed = simulator.paths.get(path)
         if self.feed is None:
             return self.reject(HTTPStatus.NOT_FOUND, "no stream at this path")
@@ -115,8 +121,14 @@ class SimulatorConnection(WebSocketConnection):
         return None
 
     def on_open(self) -> None:
-        assert self.feed is not None
         simulator = self._simulator
+        if self.trading is not None:
+            self.trading.on_open()
+            self._loop.call_later(
+                simulator.options.authentication_seconds, self.trading.authentication_due
+            )
+            return
+        assert self.feed is not None
         self.record = simulator.ledger.opened(
             self.feed.name, self.codec.name, self.peer, simulator.clock.now_ns()
         )
@@ -136,9 +148,12 @@ class SimulatorConnection(WebSocketConnection):
     # Requests
 
     def on_message(self, payload: bytes, binary: bool) -> None:
-        assert self.feed is not None
         if self._stalled:
             return
+        if self.trading is not None:
+            self.trading.on_message(payload, binary)
+            return
+        assert self.feed is not None
         match parse_request(payload, self.codec, self.feed):
             case Authenticate(credentials):
                 self._authenticate(credentials)
@@ -225,10 +240,15 @@ class SimulatorConnection(WebSocketConnection):
         wanted = self._wants.get("n", set())
         return WILDCARD in wanted or not wanted.isdisjoint(symbols)
 
+    @property
+    def silent(self) -> bool:
+        """Whether a fault keeps us from sending data."""
+        return self._stalled or self._loop.time() < self.mute_until
+
     def deliver(self, topics: list[tuple[str, str]], items: list[bytes], arrays: list[int]) -> None:
         """Send a batch, cut into arrays of the given lengths, and note it in the ledger."""
         assert self.record is not None
-        if self._loop.time() < self.mute_until or self._stalled:
+        if self.silent:
             self.record.withheld += len(items)
             return
         join, binary = self.codec.join, self.codec.binary
@@ -259,6 +279,17 @@ class SimulatorConnection(WebSocketConnection):
     def commit(self, fault: Fault) -> None:
         """Do something bad, now."""
         match fault.kind:
+            case "garbage":
+                payload = bytes.fromhex(fault.payload_hex) if fault.payload_hex else _GARBAGE
+                self.transport.write(frame(payload, self.codec.binary))
+            case "error":
+                self._refuse(ERROR_CODES[fault.code])
+            case _:
+                self.commit_on_socket(fault)
+
+    def commit_on_socket(self, fault: Fault) -> None:
+        """Do something bad to the socket, whatever is spoken on it."""
+        match fault.kind:
             case "drop":
                 self.drop("dropped", fault.hold_slot)
             case "reset":
@@ -270,15 +301,10 @@ class SimulatorConnection(WebSocketConnection):
                 self.mute_until = self._loop.time() + fault.seconds
             case "stall":
                 self._stall(fault.seconds)
-            case "garbage":
-                payload = bytes.fromhex(fault.payload_hex) if fault.payload_hex else _GARBAGE
-                self.transport.write(frame(payload, self.codec.binary))
             case "half_message":
                 self.transport.write(frame(b"x" * 200, self.codec.binary)[:100])
                 self._unclean, self._hold_slot = "dropped in a message", fault.hold_slot
                 self.transport.close()
-            case "error":
-                self._refuse(ERROR_CODES[fault.code])
 
     def drop(self, how: str, hold_slot: bool) -> None:
         """End the TCP connection without a word."""
@@ -316,6 +342,9 @@ class SimulatorConnection(WebSocketConnection):
     def on_closed(self) -> None:
         # 1006 is what the protocol reports when no close frame came.
         clean = self.close_code not in (None, 1006)
+        if self.trading is not None:
+            self.trading.on_closed(clean, self._hold_slot, "clean" if clean else self._unclean)
+            return
         if self.feed is not None and self.key is not None:
             hold = self._hold_slot and not clean
             self._simulator.slots.free(self.feed.name, self.key, self, hold)

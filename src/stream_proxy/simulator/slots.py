@@ -40,3 +40,15 @@ class Slots:
             if hold:
                 until = self._time() + self._held_seconds
                 self._half_dead.setdefault((feed, key), []).append(until)
+
+    def in_use(self, feed: str) -> dict[str, int]:
+        """Which keys hold slots of an endpoint, half-dead connections included, and how many."""
+        used: dict[str, int] = {}
+        for (name, key), holders in self._holders.items():
+            if name != feed:
+                continue
+            half_dead = self._half_dead.get((name, key), ())
+            count = len(holders) + sum(until > self._time() for until in half_dead)
+            if count:
+                used[key] = count
+        return used

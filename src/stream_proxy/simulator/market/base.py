@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from stream_proxy.model.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class BestPrices:
+    """Best bid and offer, and how much is there; a size of 0 means that nobody is."""
+
+    bid: float
+    bid_size: float
+    ask: float
+    ask_size: float
 
 
 class Market(Protocol):

@@ -10,6 +10,7 @@ from random import Random
 from stream_proxy.model.messages import CryptoTrade, Message
 from stream_proxy.model.time import NS_PER_MINUTE, NS_PER_SECOND, to_timestamp
 from stream_proxy.simulator.market.agenda import Agenda
+from stream_proxy.simulator.market.base import BestPrices
 from stream_proxy.simulator.market.book import Book
 from stream_proxy.simulator.market.crypto_bars import CryptoBarClock, PairBars
 
@@ -36,6 +37,9 @@ _PAIRS = (
     ("BAT/USD", 0.217, 6, 1.0, 0.001),
     ("YFI/USD", 6_590.0, 2, 1.0, 0.001),
 )
+
+PAIR_PRICES = {pair[0]: pair[1] for pair in _PAIRS}
+"""Every pair, with the price where it begins, in its quote currency."""
 
 # Real ids are this large: more than a double can count.
 _FIRST_ID = 3_447_222_699_101_865_076
@@ -81,6 +85,14 @@ class CryptoMarket:
         if channel != "orderbooks" or symbol not in self._books:
             return []
         return [self._books[symbol].full(self._now_ns)]
+
+    def best(self, symbol: str) -> BestPrices | None:
+        """Bid and ask as they stand; None for a pair that isn't here."""
+        book = self._books.get(symbol)
+        if book is None:
+            return None
+        quote = book.quote(self._now_ns)
+        return BestPrices(quote.bid_price, quote.bid_size, quote.ask_price, quote.ask_size)
 
     def take(self, count: int, now_ns: int) -> list[Message]:
         """See ``Market.take``."""

@@ -11,6 +11,7 @@ from random import Random
 
 from stream_proxy.model.messages import Message, OptionQuote, OptionTrade
 from stream_proxy.model.time import NS_PER_SECOND, to_timestamp
+from stream_proxy.simulator.market.base import BestPrices
 from stream_proxy.simulator.market.tickers import ticker, tickers
 
 # Weekly expiries, then monthly ones (third Fridays); strikes on either side of the price.
@@ -25,6 +26,7 @@ _HALF_SPREAD = 0.03
 _NICKELS_FROM_CENTS, _NICKEL_CENTS = 300, 5
 _LEASH = 0.03
 _LARGEST_QUOTE, _LARGEST_TRADE = 400, 50
+_USUAL_SIZE = 50
 
 _VENUES = "ABCDEHIJMNPQTUWXZ"
 _NO_VENUE = " "
@@ -49,13 +51,7 @@ class _Contract:
     deviation: float
 
     def value_cents(self) -> float:
-        """Bachelier's price of the option."""
-        ahead = self.underlying.price - self.strike
-        distance = ahead / self.deviation
-        likely = 0.5 * (1 + erf(distance / sqrt(2)))
-        density = exp(-0.5 * distance * distance) / sqrt(2 * pi)
-        call = ahead * likely + self.deviation * density
-        return 100 * (call if self.is_call else call - ahead)
+        return value_cents(self.underlying.price, self.strike, self.deviation, self.is_call)
 
 
 class OptionMarket:
@@ -86,10 +82,19 @@ class OptionMarket:
                 weights.append((0.02 + exp(-0.5 * away * away)) / rank)
         self._activity = list(accumulate(weights))
         self.symbols: Sequence[str] = tuple(contract.symbol for contract in self._contracts)
+        self._by_symbol = {contract.symbol: contract for contract in self._contracts}
 
     def snapshot(self, channel: str, symbol: str) -> list[Message]:
         """Nothing: option streams begin with the next message."""
         return []
+
+    def best(self, symbol: str) -> BestPrices | None:
+        """Bid and ask as they stand; None for a contract that isn't listed."""
+        contract = self._by_symbol.get(symbol)
+        if contract is None:
+            return None
+        bid, ask = _market(contract.value_cents(), 0.5)
+        return BestPrices(bid / 100, _USUAL_SIZE if bid else 0, ask / 100, _USUAL_SIZE)
 
     def take(self, count: int, now_ns: int) -> list[Message]:
         """See ``Market.take``; time alone brings nothing here."""
@@ -133,6 +138,31 @@ class OptionMarket:
         )
 
 
+def value_cents(price: float, strike: float, deviation: float, is_call: bool) -> float:
+    """Bachelier's price of an option; ``deviation`` is the underlying's until expiry, in USD."""
+    ahead = price - strike
+    distance = ahead / deviation
+    likely = 0.5 * (1 + erf(distance / sqrt(2)))
+    density = exp(-0.5 * distance * distance) / sqrt(2 * pi)
+    call = ahead * likely + deviation * density
+    return 100 * (call if is_call else call - ahead)
+
+
+def deviation_until(expiry: date, today: date, price: float) -> float:
+    """One standard deviation of a stock at this price until expiry, in USD."""
+    return price * _VOLATILITY * sqrt(max(1, (expiry - today).days) / _DAYS_A_YEAR)
+
+
+def best_cents(value: float) -> tuple[int, int]:
+    """A usual bid and ask around a value, in cents; the bid is 0 if there is none."""
+    return _market(value, 0.5)
+
+
+def contract_symbols(underlying: str, today: date) -> Iterator[str]:
+    """Every contract that is listed on a stock today, by its OCC name."""
+    return (contract.symbol for contract in _chain(underlying, today))
+
+
 def occ_symbol(underlying: str, expiry: date, is_call: bool, strike: float) -> str:
     """The OCC name without padding: ``AAPL261218C00200000``."""
     root = underlying.replace(".", "")
@@ -158,8 +188,7 @@ def _chain(name: str, today: date) -> Iterator[_Contract]:
     at_the_money = max(1, round(price / step))
     lowest = max(1, at_the_money - _STRIKES_EACH_SIDE)
     for expiry in _expiries(today):
-        years = (expiry - today).days / _DAYS_A_YEAR
-        deviation = price * _VOLATILITY * sqrt(years)
+        deviation = deviation_until(expiry, today, price)
         for multiple in range(lowest, at_the_money + _STRIKES_EACH_SIDE + 1):
             strike = multiple * step
             for is_call in (True, False):

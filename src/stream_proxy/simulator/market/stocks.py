@@ -11,6 +11,7 @@ from stream_proxy.model.messages import Message
 from stream_proxy.model.time import NS_PER_MINUTE, NS_PER_SECOND, to_timestamp
 from stream_proxy.simulator.market.agenda import Agenda
 from stream_proxy.simulator.market.barclock import BarClock, SymbolBars
+from stream_proxy.simulator.market.base import BestPrices
 from stream_proxy.simulator.market.days import day_of
 from stream_proxy.simulator.market.incidents import Incidents
 from stream_proxy.simulator.market.listing import TICK_BITS, Listing
@@ -66,6 +67,7 @@ class StockMarket:
         self._incident_every = incident_every
         self._until_incident = incident_every
         self._listings = [Listing(symbol, turn) for turn, symbol in enumerate(self.symbols)]
+        self._by_symbol = {listing.symbol: listing for listing in self._listings}
         self._by_bars = {listing.bars: listing for listing in self._listings}
         # Zipf's law: the second symbol is half as active as the first, the third a third, ...
         self._activity = list(accumulate(1 / rank for rank in range(1, len(self.symbols) + 1)))
@@ -79,6 +81,16 @@ class StockMarket:
     def snapshot(self, channel: str, symbol: str) -> list[Message]:
         """Nothing: stock streams begin with the next message."""
         return []
+
+    def best(self, symbol: str) -> BestPrices | None:
+        """Bid and ask as they stand; None for a stock that isn't here or is halted."""
+        listing = self._by_symbol.get(symbol)
+        if listing is None or listing.halted:
+            return None
+        scale = listing.ticks_per_dollar
+        return BestPrices(
+            listing.bid / scale, listing.bid_size, listing.ask / scale, listing.ask_size
+        )
 
     def take(self, count: int, now_ns: int) -> list[Message]:
         """See ``Market.take``."""

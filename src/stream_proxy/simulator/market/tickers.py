@@ -87,6 +87,9 @@ _KNOWN = (
     ("CVX", 160.0, "A"),
 )
 
+KNOWN_TICKERS = len(_KNOWN)
+"""How many of the first tickers are real ones."""
+
 _NAME_LENGTHS = (3, 3, 3, 4, 4, 4, 4, 4, 5, 2)
 _MADE_UP_TAPES = "CCCCCAAABB"
 
