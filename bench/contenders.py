@@ -78,7 +78,10 @@ class Lane:
         """
         deliveries = self.sinks.ask(expect=messages)["deliveries"]
         before = [p.cpu_seconds() for p in (self.contender, self.load, self.sinks)]
-        started = self.load.ask(send=messages, patience=120)
+        try:
+            started = self.load.ask(send=messages, patience=120)
+        except Broken as broken:
+            raise Broken(f"{broken}\n{self.contender.log()}") from broken
         finished = self._finished(30.0 + messages / 20_000)
         after = [p.cpu_seconds() for p in (self.contender, self.load, self.sinks)]
         self.sinks.ask(check=True)
@@ -132,6 +135,7 @@ def proxy(upstream_url: str, codec: str, **settings: str) -> Iterator[tuple[Proc
                 **_PROXY_SETTINGS,
                 "STREAM_PROXY_UPSTREAM_CODEC": codec,
                 "STREAM_PROXY_STATE_DIR": state,
+                "STREAM_PROXY_HTTP_PORT": "0",
                 **settings,
             },
         )
