@@ -9,6 +9,10 @@ from stream_proxy.state.page_checksums import PAGE_BYTES, RESERVED_BYTES
 VERSION = 1
 
 SCHEMA = """
+CREATE TABLE journal (       -- one row
+    commits INTEGER NOT NULL -- how many transactions changed anything
+) STRICT;
+INSERT INTO journal VALUES (0);
 CREATE TABLE accounts (      -- one row an account
     account TEXT PRIMARY KEY,
     epoch TEXT NOT NULL,     -- names this numbering; a new file is a new epoch
@@ -57,8 +61,8 @@ CREATE TABLE cursors (       -- how far each consumer has come
 """
 
 
-def prepare(db: apsw.Connection) -> None:
-    """Set a fresh connection up, and make the tables if the file is new.
+def configure(db: apsw.Connection) -> int:
+    """Set a fresh connection up; give the version of the tables, 0 if there are none yet.
 
     Raises:
         apsw.Error: the file can't be used.
@@ -70,5 +74,9 @@ def prepare(db: apsw.Connection) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA temp_store = MEMORY")
-    if db.pragma("user_version") == 0:
-        db.execute(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+    return int(db.pragma("user_version"))
+
+
+def create(db: apsw.Connection) -> None:
+    """Make the tables."""
+    db.execute(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -20,7 +21,6 @@ from stream_proxy.state.journal import Journal, JournalDamaged, JournalError
 
 T = TypeVar("T")
 
-_RETRY_SECONDS = 1.0
 _MOST_JOBS = 1000
 """In one commit. A burst of 1,000 events is on disk within a tenth of a second."""
 
@@ -28,14 +28,35 @@ _MOST_JOBS = 1000
 class Writer(Protocol):
     """Where the order side puts its journal work; a simulation has one without a thread."""
 
-    def submit(self, work: Callable[[Journal], T], done: Callable[[T], None]) -> None:
-        """Run ``work`` in a transaction, and ``done`` with its result once that is durable."""
+    def submit(
+        self,
+        work: Callable[[Journal], T],
+        done: Callable[[T], None],
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
+        """Run ``work`` in a transaction, and ``done`` with its result once that is durable.
+
+        ``failed`` is called in place of ``done`` if ``work`` itself raises, which is a mistake in
+        the program: it isn't tried again. What the disk does wrong is waited out.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
     work: Callable[[Journal], Any]
     done: Callable[[Any], None]
+    failed: Callable[[Exception], None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A commit whose end nobody saw: it may be in the log all the same, and found there later.
+
+    Were its jobs simply run again, they would find their events known and hand out nothing.
+    """
+
+    number: int
+    results: list[Any]
 
 
 class JournalWriter:
@@ -47,6 +68,7 @@ class JournalWriter:
         post: puts a call onto the event loop from another thread.
         on_trouble: called with the error when work has to wait for the disk, and with None when
             it goes on. After `JournalDamaged` it never does.
+        retry_seconds: how long to wait between two tries on a disk that fails.
     """
 
     def __init__(
@@ -54,16 +76,20 @@ class JournalWriter:
         open_journal: Callable[[bool], Journal],
         post: Callable[[Callable[[], None]], object],
         on_trouble: Callable[[JournalError | None], None],
+        retry_seconds: float = 1.0,
     ) -> None:
         self._open = open_journal
         self._post = post
         self._on_trouble = on_trouble
+        self._retry_seconds = retry_seconds
         self._log = structlog.get_logger("stream_proxy.journal")
         self._condition = threading.Condition()
         self._jobs: deque[_Job] = deque()
         self._stopping = False
         self._journal: Journal | None = None
         self._trouble: JournalError | None = None
+        self._doubt: _Doubt | None = None
+        self._remarks: dict[str, str] = {}
         self.commits = 0
         self.jobs = 0
         self._thread = threading.Thread(target=self._run, name="order-journal", daemon=True)
@@ -84,11 +110,19 @@ class JournalWriter:
             self._condition.notify()
         self._thread.join()
         if self._journal is not None:
-            self._journal.close()
+            try:
+                self._journal.close()
+            except JournalError as error:
+                self._remark("journal.not_closed", str(error))
 
-    def submit(self, work: Callable[[Journal], T], done: Callable[[T], None]) -> None:
+    def submit(
+        self,
+        work: Callable[[Journal], T],
+        done: Callable[[T], None],
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
         with self._condition:
-            self._jobs.append(_Job(work, done))
+            self._jobs.append(_Job(work, done, failed))
             self._condition.notify()
 
     @property
@@ -99,53 +133,84 @@ class JournalWriter:
     # The thread
 
     def _run(self) -> None:
-        while True:
-            with self._condition:
-                while not self._jobs and not self._stopping:
-                    self._condition.wait()
-                if not self._jobs:
-                    return
-                jobs = [self._jobs[i] for i in range(min(len(self._jobs), _MOST_JOBS))]
-            if self._commit(jobs):
-                with self._condition:
-                    for _ in jobs:
-                        self._jobs.popleft()
-            elif not self._pause():
+        while jobs := self._next():
+            if not self._commit(jobs) and not self._pause():
                 return
+
+    def _next(self) -> list[_Job]:
+        """Wait for jobs, and give them without taking them; none when all is done."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._jobs or self._stopping)
+            return list(islice(self._jobs, _MOST_JOBS))
 
     def _pause(self) -> bool:
         """Wait before another try; False when there won't be one."""
         with self._condition:
             if self._stopping or isinstance(self._trouble, JournalDamaged):
                 return False
-            self._condition.wait_for(lambda: self._stopping, _RETRY_SECONDS)
+            self._condition.wait_for(lambda: self._stopping, self._retry_seconds)
             return True
 
     def _commit(self, jobs: list[_Job]) -> bool:
-        """Run a group in one transaction; False when the disk didn't take it."""
+        """Run the first jobs in one transaction; False when the disk didn't take it."""
+        results: list[Any] | None = None
+
+        def work(journal: Journal) -> None:
+            nonlocal results
+            results = [job.work(journal) for job in jobs]
+
         try:
-            if self._journal is None:
-                self._journal = self._open(True)
-            journal = self._journal
-            results = journal.commit(lambda j: [job.work(j) for job in jobs])
+            journal, settled = self._opened()
+            if settled:
+                return True
+            number = journal.commits + 1
+            journal.commit(work)
         except JournalError as error:
+            if results is not None:
+                self._doubt = _Doubt(number, results)
             self._fail(error)
             return False
-        except Exception:
+        except Exception as mistake:
             if len(jobs) > 1:
                 # One of them is at fault: alone, each of the others succeeds.
                 return all(self._commit([job]) for job in jobs)
-            self._log.exception("journal.internal_error")
+            self._drop(jobs[0], mistake)
             return True
+        assert results is not None
+        self._finish(journal, results)
+        return True
+
+    def _opened(self) -> tuple[Journal, bool]:
+        """The journal, and whether jobs were found in it that were in doubt."""
+        if self._journal is not None:
+            # While it stays open, what failed isn't in it.
+            self._doubt = None
+            return self._journal, False
+        journal = self._journal = self._open(True)
+        doubt, self._doubt = self._doubt, None
+        if doubt is None or journal.commits != doubt.number:
+            return journal, False
+        self._finish(journal, doubt.results)
+        return journal, True
+
+    def _finish(self, journal: Journal, results: list[Any]) -> None:
+        """The first jobs are durable: note it, take them off and tell their results."""
         self._note(journal, results)
         self.commits += 1
-        self.jobs += len(jobs)
+        self.jobs += len(results)
         if self._trouble is not None:
             self._trouble = None
             self._post(lambda: self._on_trouble(None))
-        for job, result in zip(jobs, results, strict=True):
+        for result in results:
+            job = self._jobs.popleft()
             self._post(lambda job=job, result=result: job.done(result))  # type: ignore[misc]
-        return True
+
+    def _drop(self, job: _Job, mistake: Exception) -> None:
+        self._log.error("journal.internal_error", exc_info=mistake)
+        self._jobs.popleft()
+        failed = job.failed
+        if failed is not None:
+            self._post(lambda: failed(mistake))
 
     def _note(self, journal: Journal, results: list[Any]) -> None:
         written = [
@@ -159,14 +224,28 @@ class JournalWriter:
             journal.note_high_water(written)
         except OSError as error:
             # The commit holds without it; only a later loss would go unnoticed.
-            self._log.warning("journal.high_water_failed", reason=str(error))
+            self._remark("journal.high_water_failed", str(error))
+        else:
+            self._remarks.pop("journal.high_water_failed", None)
+        if journal.checkpoint_failed is not None:
+            self._remark("journal.checkpoint_failed", str(journal.checkpoint_failed))
+        else:
+            self._remarks.pop("journal.checkpoint_failed", None)
+
+    def _remark(self, event: str, reason: str) -> None:
+        """Log what doesn't stop the work, once as long as it lasts."""
+        if self._remarks.get(event) != reason:
+            self._remarks[event] = reason
+            self._log.warning(event, reason=reason)
 
     def _fail(self, error: JournalError) -> None:
         if self._trouble is None or str(self._trouble) != str(error):
             self._trouble = error
             self._post(lambda: self._on_trouble(error))
-        if error.disk_untrusted and self._journal is not None:
+        if self._journal is None:
+            return
+        if error.disk_untrusted or isinstance(error, JournalDamaged):
             # Nobody knows what of the log is on the disk: it is written anew, from what can be
-            # read, before another acknowledgement is given.
-            self._journal.close()
+            # read, before another acknowledgement is given. A damaged one stays as it is.
+            self._journal.abandon()
             self._journal = None
