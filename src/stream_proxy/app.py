@@ -17,16 +17,20 @@ from random import Random
 import structlog
 
 from stream_proxy.config.schema import Settings
-from stream_proxy.errors import AddressInUse, SettingsError
+from stream_proxy.control.api import control_api
+from stream_proxy.control.readiness import Readiness
+from stream_proxy.errors import AddressInUse, SettingsError, StreamProxyError
 from stream_proxy.feed.handler import FeedHandler
 from stream_proxy.model.feeds import FEEDS, Feed, feed_paths
 from stream_proxy.order_desk import OrderDesk
 from stream_proxy.outlets.doorkeeper import AccessToken, Doorkeeper, host_names, is_loopback
 from stream_proxy.outlets.limits import ConsumerLimits
+from stream_proxy.outlets.order_events import OrderEventOutlet
 from stream_proxy.outlets.orders import OrderPath
 from stream_proxy.outlets.websocket import WebSocketOutlet
 from stream_proxy.runtime.certificates import self_signed, server_context
 from stream_proxy.runtime.clock import Clock, SystemClock
+from stream_proxy.runtime.http_server import HttpServer
 from stream_proxy.sources.alpaca import AlpacaSource, SourceTimings
 from stream_proxy.sources.connector import Connect, PicowsConnect
 from stream_proxy.sources.market_hours import ExchangeMarketHours, MarketHours
@@ -79,14 +83,23 @@ class App:
         self._logged_bad: set[tuple[str, str]] = set()
         self._loading: asyncio.Task[None] | None = None
         self.certificate: Path | None = None
-        self.outlet = WebSocketOutlet(self, _doorkeeper(settings), _limits(settings))
+        doorkeeper = _doorkeeper(settings)
+        self.outlet = WebSocketOutlet(self, doorkeeper, _limits(settings))
         self.desk = OrderDesk(
             settings,
             clock=self._clock,
             random=self._random,
             connect=self._connect,
-            on_trouble=self.outlet.order_trouble,
+            on_trouble=self._order_trouble,
         )
+        self.events = OrderEventOutlet(_limits(settings), self._clock)
+        self.readiness = Readiness(self.desk)
+        self._http = HttpServer(
+            control_api(self.desk, self.events, self.readiness, doorkeeper, self._clock),
+            settings.host,
+            settings.http_port,
+        )
+        self.http_address = ""
 
     # The lobby, as the outlet sees it
 
@@ -125,11 +138,13 @@ class App:
         await self._listen(settings.port, None, "STREAM_PROXY_PORT")
         if settings.tls:
             await self._listen(settings.tls_port, self._server_tls(), "STREAM_PROXY_TLS_PORT")
+        await self._listen_http()
         self.outlet.start()
+        self.events.start()
         for name in settings.feeds:
             self.handler_for(FEEDS[name])
         self.desk.start()
-        self._log.info("proxy.listening", addresses=self.addresses())
+        self._log.info("proxy.listening", addresses=self.addresses(), http=self.http_address)
 
     async def stop(self) -> None:
         """Stop accepting, free Alpaca's slots with close frames, let the consumers go."""
@@ -138,7 +153,10 @@ class App:
         if self._loading is not None:
             self._loading.cancel()
         await asyncio.gather(*(feed.source.stop() for feed in self._feeds.values()))
-        await self.outlet.stop(self.settings.drain_seconds)
+        await asyncio.gather(
+            self.outlet.stop(self.settings.drain_seconds),
+            self._stop_http(),
+        )
         await self.desk.stop()
         tasks = [feed.task for feed in self._feeds.values()]
         if tasks:
@@ -162,6 +180,11 @@ class App:
                 gaps=handler.gaps.count,
                 interruptions=handler.upstream.interruptions,
             )
+
+    async def _stop_http(self) -> None:
+        """Event streams never end by themselves, and the HTTP server waits for them."""
+        await self.events.stop(self.settings.drain_seconds)
+        await self._http.stop()
 
     async def _load_hours(self, hours: ExchangeMarketHours) -> None:
         """Read the exchange calendar, beside the start, which must not wait, and once a day."""
@@ -191,12 +214,16 @@ class App:
         try:
             server = await loop.create_server(self.outlet.accept, host, port, ssl=tls, backlog=1024)
         except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise AddressInUse(f"{host}:{port}", setting) from None
-            raise SettingsError(
-                [f"host: can't listen on {host}:{port}: {error.strerror}"]
-            ) from None
+            raise _cannot_listen(error, host, port, setting) from None
         self._servers.append(server)
+
+    async def _listen_http(self) -> None:
+        host, wanted = self.settings.host, self.settings.http_port
+        try:
+            port = await self._http.start()
+        except OSError as error:
+            raise _cannot_listen(error, host, wanted, "STREAM_PROXY_HTTP_PORT") from None
+        self.http_address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def _server_tls(self) -> ssl.SSLContext:
         settings = self.settings
@@ -253,12 +280,22 @@ class App:
         await asyncio.sleep(start - loop.time())
         await source.run()
 
+    def _order_trouble(self, text: str | None) -> None:
+        self.readiness.look(self._clock.now_ns())
+        self.outlet.order_trouble(text)
+
     def _bad_message(self, feed: str, reason: str) -> None:
         """Log each kind of damage once per feed; all of it is counted by the handler."""
         kind = (feed, "".join(c for c in reason if not c.isdigit())[:80])
         if kind not in self._logged_bad and len(self._logged_bad) < 200:
             self._logged_bad.add(kind)
             self._log.warning("upstream.bad_message", feed=feed, reason=reason[:200])
+
+
+def _cannot_listen(error: OSError, host: str, port: int, setting: str) -> StreamProxyError:
+    if error.errno == errno.EADDRINUSE:
+        return AddressInUse(f"{host}:{port}", setting)
+    return SettingsError([f"host: can't listen on {host}:{port}: {error.strerror}"])
 
 
 def check_exposure(settings: Settings) -> None:

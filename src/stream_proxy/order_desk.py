@@ -224,9 +224,9 @@ class OrderDesk:
             return None
         name, dialect = found
         if name and name not in self.accounts:
-            return OrderPath(name, dialect, _missing(name), lambda credentials: None)
+            return OrderPath(name, dialect, _missing(name), lambda credentials: _missing(name))
         if not self.accounts:
-            return OrderPath("", dialect, _missing("paper"), lambda credentials: None)
+            return OrderPath("", dialect, _missing("paper"), lambda credentials: _missing("paper"))
         return OrderPath(name, dialect, "", partial(self._feed_for, name))
 
     def _parse(self, path: str) -> tuple[str, Dialect] | None:
@@ -241,8 +241,9 @@ class OrderDesk:
                 return name, Dialect.PLAIN
         return None
 
-    def _feed_for(self, name: str, credentials: Credentials) -> OrderFeed | None:
-        return self.feed(name or self._default(credentials))
+    def _feed_for(self, name: str, credentials: Credentials) -> OrderFeed | str:
+        feed = self.feed(name or self._default(credentials))
+        return feed or f"order updates can't be served: {self.trouble}"
 
     def _default(self, credentials: Credentials) -> str:
         """The account whose key the client shows, else the environment's, else any."""

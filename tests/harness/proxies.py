@@ -21,6 +21,7 @@ QUICK: dict[str, Any] = {
     "key": "PKTESTKEY",
     "secret": "a-secret-of-the-account",
     "port": 0,
+    "http_port": 0,
     "linger_seconds": 0.2,
     "backoff_initial_seconds": 0.05,
     "backoff_max_seconds": 0.5,
@@ -62,6 +63,7 @@ class ProxyProcess:
     process: subprocess.Popen[str]
     addresses: list[str]
     log: list[str] = field(default_factory=list)
+    http: str = ""
 
 
 @contextlib.contextmanager
@@ -88,6 +90,7 @@ def proxy_process(
         "ALPACA_SECRET": "a-secret-of-the-account",
         "STREAM_PROXY_STATE_DIR": str(state_dir),
         "STREAM_PROXY_TLS_PORT": "0",
+        "STREAM_PROXY_HTTP_PORT": "0",
         "NO_COLOR": "1",
     } | environment
     with subprocess.Popen(
@@ -99,6 +102,7 @@ def proxy_process(
             handle.log.append(line)
             if "proxy.listening" in line:
                 handle.addresses = re.findall(r"wss?://[^'\"]+", line)
+                handle.http = "".join(re.findall(r"http://[\w.:\[\]]+", line))
                 break
         assert handle.addresses, "the proxy ended before it listened: " + "".join(handle.log)
         reader = threading.Thread(

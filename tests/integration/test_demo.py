@@ -101,6 +101,46 @@ async def test_it_ends_by_itself_with_a_summary_of_what_flowed(tmp_path: Path):
     assert figure("gaps", summary) == 0
 
 
+async def test_orders_are_placed_now_and_then(tmp_path: Path):
+    """Each update at the simulator is journalled and read once, over one connection."""
+    async with demo(tmp_path, "--duration", "5", "--port", "0") as process:
+        out, err = await finish(process)
+    assert (process.returncode, err) == (0, "")
+    assert re.search(
+        r'TradingStream\("any", "any", url_override="ws://127.0.0.1:\d+/stream"\)', out
+    )
+    assert "orders: paper connected" in out
+    summary = out[out.index("Summary of") :]
+    updates = figure("orders at the simulator", summary)
+    # Orders that rest may be filled while the figures are taken.
+    assert figure("order monitor", summary) == figure("order updates in", summary) >= updates > 0
+    assert f"{updates:,} updates, 1 connection of the account" in summary
+    # The journal of an invented account doesn't stay behind.
+    assert not list(tmp_path.rglob("orders.sqlite3*"))
+
+
+async def test_a_trading_stream_of_ones_own_joins_in(tmp_path: Path):
+    """alpaca-py, unmodified, by the address that the demo names."""
+    async with demo(tmp_path, "--port", "0") as process:
+        said = await read_until(process, "orders: paper connected")
+        found = re.search(r'url_override="(ws://[\d.:]+/stream)"', said)
+        assert found
+        program = Path(__file__).parents[1] / "sdk" / "alpaca_py_trading.py"
+        stream = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(program), "--url", found[1], "--key", "any", "--secret", "any"),
+            stdin=PIPE, stdout=PIPE,
+        )  # fmt: skip
+        try:
+            await read_until(stream, '"event":"update"')
+        finally:
+            stream.kill()
+            await stream.communicate()
+        process.send_signal(signal.SIGINT)
+        out, err = await finish(process)
+    assert (process.returncode, err) == (0, "")
+    assert "1 connection of the account" in out
+
+
 @linux_only
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_it_cleanly_and_leaves_nobody_behind(tmp_path: Path, number: int):

@@ -33,7 +33,9 @@ def _evil_origins(port: str) -> list[str]:
         "http://127.0.0.1.evil.example",
         f"http://localhost:{port}@evil.example",
         f"http://localhost:{port}",
-        f"http://127.0.0.1:{port}",
+        "http://127.0.0.1",
+        f"http://127.0.0.1:{port}/",
+        "http://127.0.0.1:1",
         "file://",
         "",
         f"{FRIEND}.evil.example",
@@ -87,6 +89,8 @@ async def test_foreign_origins_are_refused(alpaca: SimulatorProcess) -> None:
             assert await _status(url, {"Origin": origin}) == 403, origin
         assert await _status(url, {"Origin": FRIEND}) == 101
         assert await _status(url, {}) == 101
+        # The address itself: websocket-client says it, and no page but ours can.
+        assert await _status(url, {"Origin": url.replace("ws://", "http://")}) == 101
         assert app.outlet.counts.rejected == len(_evil_origins("0"))
 
 

@@ -1,7 +1,8 @@
 """
 alpaca-py's own trading stream, unmodified, printing what its handler receives.
 
-Each update is printed from the SDK's model: what the SDK can't read, it doesn't print.
+Each update is printed from the SDK's model: what the SDK can't read, it doesn't print. With
+`--raw` the SDK hands its messages over as they came.
 """
 
 from __future__ import annotations
@@ -31,13 +32,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("--url", "--key", "--secret"):
         parser.add_argument(name, required=True)
+    parser.add_argument("--raw", action="store_true")
     options = parser.parse_args()
     report = Report(t_resolution_ns=1000)
-    stream = ReportingStream(options.key, options.secret, url_override=options.url)
+    stream = ReportingStream(
+        options.key, options.secret, raw_data=options.raw, url_override=options.url
+    )
     stream.report = report
 
     async def update(made: Any) -> None:
-        report.event("update", update=made.model_dump(mode="json"))
+        fields = made["data"] if options.raw else made.model_dump(mode="json")
+        report.event("update", update=fields)
 
     stream.subscribe_trade_updates(update)
     runner = threading.Thread(target=stream.run, daemon=True)

@@ -11,6 +11,8 @@ from stream_proxy.cli.config import config
 from stream_proxy.cli.demo import demo
 from stream_proxy.cli.doctor import doctor
 from stream_proxy.cli.document import document
+from stream_proxy.cli.journal import journal
+from stream_proxy.cli.orders import orders
 from stream_proxy.cli.serve import serve
 from stream_proxy.cli.simulate import simulate
 from stream_proxy.cli.tail import tail
@@ -44,9 +46,11 @@ app.command()(serve)
 app.command()(demo)
 app.command()(simulate)
 app.command()(tail)
+app.command()(orders)
 app.command()(doctor)
 app.command(hidden=True)(document)
 app.add_typer(config, name="config")
+app.add_typer(journal, name="journal")
 
 
 def main() -> None:

@@ -1,14 +1,16 @@
 """``stream-proxy demo``: the whole thing in one command, without keys.
 
-A simulated Alpaca in a process of its own, the proxy here, and three consumers of different
-kinds on real sockets.
+A simulated Alpaca in a process of its own, the proxy here, and four consumers of different kinds
+on real sockets: three of market data, one of order updates.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +18,13 @@ from rich.console import Console
 from rich.live import Live
 
 from stream_proxy.app import App
+from stream_proxy.cli.demo_orders import (
+    KEY,
+    ORDERS_PER_SECOND,
+    OrderSample,
+    consume_orders,
+    journalled,
+)
 from stream_proxy.cli.demo_view import DemoView, Sample, WarningsSeen, alpaca_py_lines, summary
 from stream_proxy.cli.simulator_process import SimulatorProcess, start_simulator
 from stream_proxy.cli.subscriber import open_stream
@@ -51,7 +60,7 @@ def demo(
         float, typer.Option(min=1, max=100_000, help="Simulated messages per second and stream.")
     ] = 200.0,
 ) -> None:
-    """See it work, without keys: a simulated Alpaca, the proxy, and three consumers."""
+    """See it work, without keys: a simulated Alpaca, the proxy, and four consumers."""
     raise typer.Exit(run(_Demo(duration, port, rate).run()))
 
 
@@ -78,6 +87,7 @@ class _Demo:
         self._console = Console()
         self._warnings = WarningsSeen()
         self._samples = _samples()
+        self._orders = OrderSample()
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -85,36 +95,43 @@ class _Demo:
         stop_on_signals(self._stop)
         live = self._console.is_terminal
         set_up_logs("warning", "console", [], self._warnings if live else sys.stderr)
-        simulator = await start_simulator(rate=self._rate)
+        simulator = await start_simulator(rate=self._rate, chatter=ORDERS_PER_SECOND)
         try:
-            app, address = await self._start_proxy(simulator)
-            try:
-                return await self._show(app, address, simulator, live)
-            finally:
-                await app.stop()
+            # A journal of its own: invented orders must never get into a real record.
+            with tempfile.TemporaryDirectory(prefix="stream-proxy-demo-") as state_dir:
+                app, address = await self._start_proxy(simulator, Path(state_dir))
+                try:
+                    return await self._show(app, address, simulator, live)
+                finally:
+                    await app.stop()
         finally:
             await simulator.stop()
 
-    async def _start_proxy(self, simulator: SimulatorProcess) -> tuple[App, str]:
+    async def _start_proxy(self, simulator: SimulatorProcess, state_dir: Path) -> tuple[App, str]:
         """On the port asked for, or on a free one if that is taken."""
         try:
-            app = await self._listen(simulator, self._port)
+            app = await self._listen(simulator, state_dir, self._port)
         except AddressInUse:
-            app = await self._listen(simulator, 0)
+            app = await self._listen(simulator, state_dir, 0)
             print(
                 f"NOTE: port {self._port} is taken, perhaps by a proxy that runs already. "
                 f"This demo serves on {app.addresses()[0]} instead.\n"
             )
         return app, app.addresses()[0]
 
-    async def _listen(self, simulator: SimulatorProcess, port: int) -> App:
+    async def _listen(self, simulator: SimulatorProcess, state_dir: Path, port: int) -> App:
         # Nothing is read from the environment: the demo never touches anybody's keys.
         settings = Settings.model_validate(
             {
-                "key": "demo",
+                "key": KEY,
                 "secret": "demo",
                 "upstream_url": simulator.streams,
+                "orders": "on",
+                "paper_stream_url": f"{simulator.streams}/paper/stream",
+                "paper_api_url": f"{simulator.control}/paper",
+                "state_dir": state_dir,
                 "port": port,
+                "http_port": 0,
                 "drain_seconds": 1,
             }
         )
@@ -124,28 +141,36 @@ class _Demo:
 
     async def _show(self, app: App, address: str, simulator: SimulatorProcess, live: bool) -> int:
         print(
-            f"A simulated Alpaca sends to the proxy on {address}, and three consumers read from "
+            f"A simulated Alpaca sends to the proxy on {address}, and four consumers read from "
             "it.\nPoint your own code at it as well; with alpaca-py that is four lines:\n"
         )
-        print(alpaca_py_lines(address), flush=True)
-        view = DemoView(app, self._samples, address, self._warnings)
+        print(alpaca_py_lines(address))
+        print(
+            f'Order updates: TradingStream("any", "any", url_override="{address}/stream")\n'
+            f"Health: {app.http_address}/readyz\n",
+            flush=True,
+        )
+        view = DemoView(app, self._samples, self._orders, address, self._warnings)
         started = time.monotonic()
         reading = [asyncio.create_task(_consume(sample, address)) for sample in self._samples]
+        reading.append(asyncio.create_task(consume_orders(self._orders, address)))
         try:
             await (self._live(view, reading) if live else self._report(view, reading))
         finally:
             seconds = time.monotonic() - started
             ledger = await self._settle(simulator, view)
+            trading = await self._settle_orders(simulator, app)
             for task in reading:
                 task.cancel()
             ended = await asyncio.gather(*reading, return_exceptions=True)
-        print(summary(seconds, view, self._samples, ledger))
+        print(summary(seconds, view, self._samples, ledger, trading))
         return self._verdict(ended)
 
     def _verdict(self, ended: list[Any]) -> int:
-        for sample, failure in zip(self._samples, ended, strict=True):
+        names = [*(sample.name for sample in self._samples), self._orders.name]
+        for name, failure in zip(names, ended, strict=True):
             if isinstance(failure, StreamProxyError):
-                typer.echo(f"error: the consumer '{sample.name}' ended early: {failure}", err=True)
+                typer.echo(f"error: the consumer '{name}' ended early: {failure}", err=True)
                 return 1
             if isinstance(failure, Exception):
                 raise failure
@@ -197,6 +222,21 @@ class _Demo:
             if now[0] >= sent and now == before:
                 break
             before = now
+            await asyncio.sleep(0.05)
+        return ledger
+
+    async def _settle_orders(self, simulator: SimulatorProcess, app: App) -> dict[str, Any] | None:
+        """Place no more orders, and let what is under way arrive."""
+        try:
+            await simulator.end_chatter(KEY)
+            ledger = await simulator.trading_ledger()
+        except (OSError, ValueError):
+            return None
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while time.monotonic() < deadline:
+            sent = sum(len(page["events"]) for page in ledger["accounts"]["paper"].values())
+            if journalled(app) >= sent and self._orders.last_sequence >= sent:
+                break
             await asyncio.sleep(0.05)
         return ledger
 

@@ -16,9 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_proxy.app import App
+from stream_proxy.cli.demo_orders import OrderSample, order_lines, order_status, order_table
 from stream_proxy.cli.tail_view import channel_of, describe
 from stream_proxy.feed.upstream_status import UpstreamState
 from stream_proxy.model.feeds import Feed
+from stream_proxy.outlets.orders import OrderDialog
 
 _QUOTES_SHOWN = 8
 
@@ -69,9 +71,17 @@ class Sample:
 class DemoView:
     """Reads the running proxy's own numbers."""
 
-    def __init__(self, app: App, samples: list[Sample], address: str, warnings: WarningsSeen):
+    def __init__(
+        self,
+        app: App,
+        samples: list[Sample],
+        orders: OrderSample,
+        address: str,
+        warnings: WarningsSeen,
+    ) -> None:
         self._app = app
         self._samples = samples
+        self._orders = orders
         self._address = address
         self._warnings = warnings
         self._delivered: dict[str, int] = {}
@@ -113,8 +123,13 @@ class DemoView:
         consumers = len(self._app.outlet.consumers())
         return (
             f"upstream: {states or 'nobody asked yet'}; in {rate_in:,.0f}/s, "
-            f"out {rate_out:,.0f}/s; {consumers} consumers; {self.gaps()} gaps"
+            f"out {rate_out:,.0f}/s; {consumers} consumers; {self.gaps()} gaps; "
+            f"{order_status(self._app)}"
         )
+
+    def order_lines(self, ledger: dict[str, Any] | None) -> list[str]:
+        """What the summary says of order updates."""
+        return order_lines(self._app, self._orders, ledger)
 
     def __rich__(self) -> RenderableType:
         rate_in, rate_out = self._rates()
@@ -124,7 +139,10 @@ class DemoView:
             f"in {rate_in:,.0f}/s   out {rate_out:,.0f}/s   gaps {self.gaps()}   ",
             ("Ctrl-C ends", "dim"),
         )
-        parts: list[RenderableType] = [header, self._feeds(), self._consumers(), self._quotes()]
+        orders = order_table(self._app, self._orders)
+        parts: list[RenderableType] = [
+            *(header, self._feeds(), self._consumers(), orders, self._quotes())
+        ]
         if self._warnings.lines:
             parts.append(Panel(Text("\n".join(self._warnings.lines)), title="warnings"))
         return Group(*parts)
@@ -172,7 +190,25 @@ class DemoView:
                 f"{connection.outbox.messages:,}",
                 f"{connection.outbox.statistics().queued_bytes:,} B",
             )
+        for dialog in self._app.outlet.order_consumers():
+            table.add_row(*self._order_consumer(dialog))
         return table
+
+    def _order_consumer(self, dialog: OrderDialog) -> list[Text]:
+        consumer, feed = dialog.consumer, dialog.feed
+        assert consumer is not None and feed is not None
+        outbox = consumer.outbox
+        mine = consumer.name.rpartition(":")[2] == str(self._orders.local_port)
+        cells = [
+            self._orders.name if mine else f"yours ({consumer.name})",
+            "WebSocket",
+            "json",
+            f"orders {feed.account.name}",
+            "trade_updates",
+            f"{outbox.messages:,}",
+            f"{outbox.statistics().queued_bytes:,} B",
+        ]
+        return [Text(cell) for cell in cells]
 
     def _quotes(self) -> Table:
         table = _table("Last values")
@@ -200,7 +236,11 @@ def _shortened(topics: Iterable[tuple[str, str]], most: int = 4) -> str:
 
 
 def summary(
-    seconds: float, view: DemoView, samples: list[Sample], ledger: dict[str, Any] | None
+    seconds: float,
+    view: DemoView,
+    samples: list[Sample],
+    ledger: dict[str, Any] | None,
+    trading: dict[str, Any] | None,
 ) -> str:
     """What flowed, in lines that people and programs can read."""
     lines = [
@@ -225,4 +265,5 @@ def summary(
         sent = sum(connection["messages"] for connection in ledger["connections"])
         lines.append(f"  sent by the simulator    {sent:,}")
     lines.append(f"  gaps                     {view.gaps()}")
+    lines += view.order_lines(trading)
     return "\n".join(lines)

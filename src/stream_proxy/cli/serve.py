@@ -28,7 +28,12 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file o
 
 def secrets_of(settings: Settings) -> list[str]:
     """Every secret value, for the log's mask."""
-    found = [settings.key, settings.secret, *(token.secret for token in settings.access_tokens)]
+    found = [
+        *(settings.key, settings.secret, settings.live_key, settings.live_secret),
+        *(token.secret for token in settings.access_tokens),
+        *(account.key for account in settings.accounts.values()),
+        *(account.secret for account in settings.accounts.values()),
+    ]
     return [secret.get_secret_value() for secret in found if secret is not None]
 
 

@@ -30,7 +30,7 @@ class SimulatorProcess:
     def __init__(self, process: asyncio.subprocess.Process, streams: str, control: str) -> None:
         self._process = process
         self.streams = streams
-        self._control = control
+        self.control = control
 
     @property
     def pid(self) -> int:
@@ -45,8 +45,23 @@ class SimulatorProcess:
         found: dict[str, Any] = await asyncio.to_thread(self._ask, "/ledger", "GET")
         return found
 
-    def _ask(self, path: str, method: str) -> Any:
-        request = Request(self._control + path, method=method)  # noqa: S310 (our own loopback)
+    async def end_chatter(self, account: str) -> None:
+        """Place no more orders in a trading account."""
+        wish = {"account": account, "rate": 0}
+        await asyncio.to_thread(self._ask, "/trading/chatter", "POST", wish)
+
+    async def trading_ledger(self) -> dict[str, Any]:
+        """What happened in the trading accounts, and who was connected to them."""
+        found: dict[str, Any] = await asyncio.to_thread(self._ask, "/trading/ledger", "GET")
+        return found
+
+    def _ask(self, path: str, method: str, wish: dict[str, Any] | None = None) -> Any:
+        request = Request(  # noqa: S310 (our own loopback)
+            self.control + path,
+            None if wish is None else json.dumps(wish).encode(),
+            {"Content-Type": "application/json"},
+            method=method,
+        )
         with urlopen(request, timeout=_ANSWER_SECONDS) as response:  # noqa: S310
             return json.load(response)
 
@@ -62,8 +77,12 @@ class SimulatorProcess:
             await self._process.wait()
 
 
-async def start_simulator(*, rate: float) -> SimulatorProcess:
+async def start_simulator(*, rate: float, chatter: float = 0.0) -> SimulatorProcess:
     """Start one on free ports and wait until it listens.
+
+    Args:
+        rate: market data, messages per second and stream.
+        chatter: random orders per second in every trading account.
 
     Raises:
         SimulatorFailed: with the last line of what it said.
@@ -73,6 +92,7 @@ async def start_simulator(*, rate: float) -> SimulatorProcess:
             sys.executable,
             *("-m", "stream_proxy", "simulate", "--port", "0", "--control-port", "0"),
             *("--rate", f"{rate:g}", "--until-stdin-closes"),
+            *("--trading-chatter", f"{chatter:g}", "--trading-partial-share", "0.4"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=complaints,

@@ -102,7 +102,7 @@ ALIASES: tuple[Alias, ...] = (
     _unused("STREAM_PROXY_OPTIONS_TRADES_CAPACITY", "see outbox_bytes"),
     _unused("STREAM_PROXY_ORDER_UPDATES_CAPACITY", "see outbox_bytes"),
     _unused("STREAM_PROXY_GRPC_PORT", _LATER_GRPC),
-    _unused("STREAM_PROXY_HEALTH_PORT", _LATER_HTTP),
+    _same("STREAM_PROXY_HEALTH_PORT", "http_port"),
     _unused("STREAM_PROXY_METRICS_PORT", _LATER_HTTP),
     _unused("OTEL_ENABLED", _LATER_OTEL),
     _unused("OTEL_EXPORTER_OTLP_ENDPOINT", _LATER_OTEL),

@@ -170,6 +170,9 @@ class Settings(BaseModel):
     # Listening
     host: str = Field("127.0.0.1", description="Address to bind; wider than loopback needs tokens.")
     port: Port = Field(8099, description="Port of the streams.")
+    http_port: Port = Field(
+        8082, description="Port of HTTP: health, readiness and `/v2/events/trades`."
+    )
     tls_port: Port = Field(8443, description="Port of the streams with TLS, if it is on.")
     tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain.")
     tls_key: Path | None = Field(None, description="PEM file with the private key.")

@@ -49,7 +49,7 @@ def _since(journal: Journal, state: AccountState, since: str) -> int | CannotRes
         return state.last_sequence
     if since == OLDEST:
         return state.first_sequence - 1
-    if since.isascii() and since.isdigit():
+    if since.isascii() and since.isdigit() and len(since) < ULID_LENGTH:
         return _checked(state, int(since), "since")
     if len(since) == ULID_LENGTH and since.isalnum():
         found = journal.sequence_of_event(state.account, since)

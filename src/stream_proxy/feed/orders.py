@@ -138,19 +138,40 @@ class OrderFeed:
         else:
             self.append([event])
 
-    def hold(self) -> None:
-        """Keep the stream's events back: what was missed before them is being asked for."""
-        if self._held is None:
-            self._held = []
+    def hold(self) -> bool:
+        """Keep the stream's events back: what was missed before them is being asked for.
+
+        False if they were held already. They stay so when the stream goes again.
+        """
+        if self._held is not None:
+            return False
+        self._held = []
+        return True
 
     def held(self) -> Sequence[OrderEvent]:
         return self._held or ()
 
-    def release(self) -> None:
-        """Let the stream's events through, behind what was found."""
-        held, self._held = self._held, None
-        if held:
-            self.append(held)
+    def found(self, events: Sequence[OrderEvent], *, settles: bool) -> None:
+        """Take what was missed; ``settles`` says that nothing before the held events is missing.
+
+        Held and found events go out together, each in its place.
+        """
+        if settles or self._held is None:
+            self.release(events)
+        else:
+            self._held = [*events, *self._held]
+
+    def release(self, found: Sequence[OrderEvent] = ()) -> None:
+        """Let the stream's events through, each in its place among what was found."""
+        events = [*found, *self.held()]
+        self._held = None
+        if all(event.event_id for event in events):
+            # Alpaca's ids are ordered by when they were given.
+            events.sort(key=lambda event: event.event_id)
+        else:
+            events.sort(key=lambda event: event.timestamp_ns)
+        if events:
+            self.append(events)
 
     def append(self, events: Sequence[OrderEvent]) -> None:
         """Write events to the journal; consumers get what is new once it is on the disk."""
@@ -184,6 +205,16 @@ class OrderFeed:
                 consumer.position = record.sequence
         if frames:
             consumer.outbox.offer(frames, len(frames))
+
+    def _offer_page(self, consumer: OrderConsumer, records: Sequence[OrderRecord]) -> bool:
+        """Hand out what was read as far as the socket takes it; False when it is full before the
+        end. Nothing of the past fills the outbox, which is there for what comes live.
+        """
+        for record in records:
+            if consumer.outbox.paused:
+                return False
+            self._offer(consumer, [record])
+        return True
 
     # Reconciling, by the source
 
@@ -224,7 +255,6 @@ class OrderFeed:
 
     def stream_lost(self) -> None:
         """The stream is gone: from now on something may be missed."""
-        self.release()
         if self.reconciled:
             self.reconciled = False
             self.on_change()
@@ -273,11 +303,10 @@ class OrderFeed:
 
     def _continue(self, consumer: OrderConsumer, records: list[OrderRecord]) -> None:
         """Hand out what was read; read on until there is no more, then go live."""
-        self._offer(consumer, records)
-        if len(records) < READ_LIMIT:
-            consumer.live = True
-        elif consumer.outbox.paused:
+        if not self._offer_page(consumer, records):
             consumer.waiting = True
+        elif len(records) < READ_LIMIT:
+            consumer.live = True
         else:
             self._read_on(consumer)
 

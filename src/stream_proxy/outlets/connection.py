@@ -101,7 +101,7 @@ class ServedConnection(WebSocketConnection):
                 "This server doesn't go by the name in the Host header. Connect to the address it "
                 "is bound to, or add the name to STREAM_PROXY_ALLOWED_HOSTS.",
             )
-        if not outlet.doorkeeper.allows_origin(headers.get_all("Origin")):
+        if not outlet.doorkeeper.allows_origin(headers.get_all("Origin"), hosts[0]):
             return self.reject(
                 HTTPStatus.FORBIDDEN,
                 "Pages of this Origin may not read the feed. Add it, exactly, to "

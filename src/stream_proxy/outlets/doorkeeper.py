@@ -1,7 +1,7 @@
 """Who may come in: Host, Origin, credentials.
 
 A web page that the user visits can open WebSockets to loopback, and after DNS rebinding even with
-a "same" origin. So ``Origin`` is compared with an exact list (a native program sends none), and
+a "same" origin. So ``Origin`` is compared with an exact list (most native programs send none), and
 ``Host`` with the names that this server goes by. Patterns are not offered: they have let
 ``trusted.example.evil.example`` in elsewhere.
 """
@@ -58,9 +58,25 @@ class Doorkeeper:
             name = host
         return name.lower() in self._hosts
 
-    def allows_origin(self, origins: Sequence[str]) -> bool:
-        """Whether the ``Origin`` headers are none, or exactly one from the list."""
-        return not origins or (len(origins) == 1 and origins[0] in self._origins)
+    def allows_origin(self, origins: Sequence[str], host: str | None) -> bool:
+        """Whether the ``Origin`` headers are none, or exactly one: from the list, or our own.
+
+        Our own is the very address that the request was sent to (``host``, which has passed
+        `allows_host`): the library websocket-client says so of itself, and no page but ours can.
+        Where any name is accepted, a rebound one would be too: then it doesn't count.
+        """
+        if not origins:
+            return True
+        if len(origins) != 1:
+            return False
+        (origin,) = origins
+        if origin in self._origins:
+            return True
+        return (
+            self._hosts is not None
+            and bool(host)
+            and origin in (f"http://{host}", f"https://{host}")
+        )
 
     def identify(self, credentials: Credentials) -> str | None:
         """The name of who shows these credentials; None if nobody may.

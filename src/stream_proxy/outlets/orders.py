@@ -37,6 +37,7 @@ from stream_proxy.wire.alpaca.trading_requests import (
 )
 from stream_proxy.wire.websocket import frame
 
+CLOSE_TRY_LATER = 1013
 CLOSE_SLOW = 4408
 """Come back with the last sequence: all of it is kept."""
 CLOSE_POSITION_LOST = 4410
@@ -55,13 +56,14 @@ class OrderPath:
     Attributes:
         account: the name of an account.
         missing: what to do when there is no such account; empty if there is.
-        feed_for: the account's feed, its upstream started, for a client with these credentials.
+        feed_for: the account's feed, its upstream started, for a client with these credentials;
+            or why there is none.
     """
 
     account: str
     dialect: Dialect
     missing: str
-    feed_for: Callable[[Credentials], OrderFeed | None]
+    feed_for: Callable[[Credentials], OrderFeed | str]
 
 
 class _Phase(Enum):
@@ -130,16 +132,17 @@ class OrderDialog:
     # Authentication
 
     def _login(self, credentials: Credentials) -> None:
-        feed = None
-        if self._outlet.doorkeeper.identify(credentials) is not None:
-            feed = self._path.feed_for(credentials)
-        if feed is None:
+        if self._outlet.doorkeeper.identify(credentials) is None:
             self._outlet.counts.authentications_failed += 1
             if self._plain:
                 self._say([{"T": "error", "code": 402, "msg": "auth failed"}])
             else:
                 self._say(authorization("unauthorized"))
             self._fail("the credentials are none of the proxy's access tokens", tell=False)
+            return
+        feed = self._path.feed_for(credentials)
+        if isinstance(feed, str):
+            self._fail(feed, CLOSE_TRY_LATER)
             return
         self.feed = feed
         self._phase = _Phase.READY

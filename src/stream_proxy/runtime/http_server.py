@@ -27,7 +27,8 @@ class HttpServer:
         self._server = _Server(
             uvicorn.Config(
                 application,
-                log_level="warning",
+                log_config=None,  # its own handlers would write past the mask
+                server_header=False,
                 access_log=False,
                 lifespan="off",
                 loop="none",

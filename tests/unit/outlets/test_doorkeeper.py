@@ -66,3 +66,12 @@ def test_binding_wide_without_tokens_is_refused(host: str) -> None:
 def test_loopback_needs_no_tokens(host: str) -> None:
     """Only programs on this machine can connect."""
     check_exposure(Settings(host=host))
+
+
+def test_our_own_origin_counts_only_under_a_known_name() -> None:
+    """Where any Host is accepted, a rebound name would be its own origin."""
+    named, open_door = Doorkeeper(["localhost"], [], []), Doorkeeper(None, [], TOKENS)
+    assert named.allows_origin(["http://localhost:8099"], "localhost:8099")
+    assert not named.allows_origin(["http://localhost:8099"], "localhost:8098")
+    assert not named.allows_origin(["http://"], "")
+    assert not open_door.allows_origin(["http://evil.example:8099"], "evil.example:8099")

@@ -6,13 +6,12 @@ from which the events are reconstructed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from stream_proxy.model.orders import KnownOrder, OrderEvent, Origin
+from stream_proxy.model.time import parse_rfc3339
 from stream_proxy.sources.trading.reconstruct import missing_events
 from stream_proxy.sources.trading.rest import TradingRest
 from stream_proxy.wire.alpaca.codec import FrameDamaged
@@ -30,7 +29,6 @@ class Position:
     """Before this our record says nothing."""
     until_ns: int
     """Up to here it is known to be complete."""
-    last_event_id: str
     open_orders: Mapping[str, KnownOrder]
 
 
@@ -40,53 +38,83 @@ class Findings:
 
     Attributes:
         events: in the order in which they happened; some may be known already.
-        orders: where every order that was looked at stands, for the next time.
         exact: whether they are Alpaca's own events.
+        left_out: orders of which REST doesn't show all fills yet.
     """
 
     events: list[OrderEvent]
-    orders: list[KnownOrder]
     exact: bool
+    left_out: int = 0
     unreadable: int = 0
 
 
-async def reconcile(rest: TradingRest, position: Position, until_ns: int) -> Findings:
+async def reconcile(
+    rest: TradingRest, position: Position, until_ns: int, *, aggregate: bool = False
+) -> Findings:
     """Find what happened between a position and an instant.
+
+    Args:
+        aggregate: make one fill of what the account's record of fills doesn't show.
 
     Raises:
         RestFailed: REST gave no usable answer; nothing is known of the gap.
     """
     after_ns = max(position.since_ns, position.until_ns - OVERLAP_NS)
-    raw = await rest.events(position.last_event_id, after_ns, until_ns)
+    raw = await rest.events(after_ns, until_ns)
     if raw is not None:
-        events, unreadable = [], 0
-        for data in raw:
-            try:
-                events.append(read_event(data, Origin.REPLAYED))
-            except FrameDamaged:
-                unreadable += 1
-        return Findings(events, [], exact=True, unreadable=unreadable)
-    known = dict(position.open_orders)
-    orders: dict[str, dict[str, Any]] = {}
-    for order in await rest.orders(after_ns):
-        orders[order["id"]] = order
-    for order_id in known:
-        if order_id not in orders and (found := await rest.order(order_id)) is not None:
-            # It was submitted long before the gap, and ended in it.
-            orders[order_id] = found
-    oldest_ns = min([after_ns, *(order.submitted_ns or after_ns for order in known.values())])
-    # Fills of the open orders from their beginning, so that averages come out right.
+        return _exact(raw)
+    # A little more at the very beginning: REST's answer and our beginning are not one instant.
+    from_ns = after_ns if after_ns > position.since_ns else after_ns - OVERLAP_NS
+    orders = {str(order["id"]): order for order in await rest.orders(from_ns)}
+    if position.open_orders.keys() - orders.keys():
+        # Those that are still open in one call; asked one by one is only what has ended since.
+        orders |= {str(order["id"]): order for order in await rest.open_orders()}
+    await _fetch(rest, orders, position.open_orders)
+    submitted = (order.submitted_ns for order in position.open_orders.values())
+    oldest_ns = min([from_ns, *(instant or from_ns for instant in submitted)])
+    # Fills of the open orders from their beginning, so that they add up.
     fills = await rest.fills(max(oldest_ns - 1_000_000_000, 0))
-    events = missing_events(known, orders.values(), fills, position.since_ns)
-    return Findings(events, [_known(order) for order in orders.values()], exact=False)
+    recent = [fill for fill in fills if _instant(fill.get("transaction_time")) >= after_ns]
+    await _fetch(rest, orders, {str(fill.get("order_id")) for fill in recent})
+    events, left_out = missing_events(
+        orders.values(), fills, position.since_ns, aggregate=aggregate
+    )
+    return Findings(events, exact=False, left_out=left_out)
+
+
+async def _fetch(
+    rest: TradingRest, orders: dict[str, dict[str, Any]], wanted: Iterable[str]
+) -> None:
+    """Ask one by one for orders that a list by time of submission doesn't show."""
+    for order_id in wanted:
+        if order_id not in orders and (found := await rest.order(order_id)) is not None:
+            orders[order_id] = found
+
+
+def _exact(raw: list[bytes]) -> Findings:
+    events, unreadable = [], 0
+    for data in raw:
+        try:
+            events.append(read_event(data, Origin.REPLAYED))
+        except FrameDamaged:
+            unreadable += 1
+    return Findings(events, exact=True, unreadable=unreadable)
 
 
 async def standing_orders(rest: TradingRest) -> list[KnownOrder]:
-    """The open orders at the beginning of a record: what happened to them before isn't ours."""
-    return [_known(order) for order in await rest.open_orders()]
+    """The open orders at the beginning of a record.
+
+    What happened to them before isn't ours to tell; what happens from then on is, so they are
+    looked at whenever there was a gap.
+    """
+    return [
+        KnownOrder(str(order["id"]), "", "0", _instant(order.get("submitted_at")))
+        for order in await rest.open_orders()
+    ]
 
 
-def _known(order: Mapping[str, Any]) -> KnownOrder:
-    data = msgspec.json.encode({"event": "", "order": dict(order)})
-    event = read_event(data, Origin.RECONSTRUCTED)
-    return KnownOrder(event.order_id, event.status, event.filled_qty, event.submitted_ns)
+def _instant(value: object) -> int:
+    try:
+        return parse_rfc3339(str(value))
+    except ValueError:
+        return 0

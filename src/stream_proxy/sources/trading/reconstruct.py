@@ -1,8 +1,8 @@
 """Make the events that must have happened, from what orders and fills say now. Pure.
 
-Theory. Of each order we know where it stood when we last heard of it, and REST tells where it
-stands now and each fill between. From that follow: that it came to be, its fills one by one, and
-how it ended. What leaves no trace in REST (``pending_new``, ``pending_cancel``, …) can't follow.
+Theory. REST tells where each order stands, and each of its fills. From that follow: that it came to
+be, its fills one by one, and how it ended. What leaves no trace in REST (``pending_new``,
+``pending_cancel``, …) can't follow.
 Each made event carries the order as it stood then, as far as that can be told.
 Source: Alpaca, "Orders", "Account Activities", "WebSocket Streaming" (trading).
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from stream_proxy.model.orders import KnownOrder, OrderEvent, Origin
+from stream_proxy.model.orders import OrderEvent, Origin
 from stream_proxy.model.time import parse_rfc3339, rfc3339
 from stream_proxy.wire.alpaca.trade_updates import RECONSTRUCTED_KEY, read_event
 
@@ -28,27 +28,37 @@ _ENDED_AT = {
 
 
 def missing_events(
-    known: Mapping[str, KnownOrder],
     orders: Iterable[Mapping[str, Any]],
     fills: Sequence[Mapping[str, Any]],
     since_ns: int,
-) -> list[OrderEvent]:
-    """Give what happened to these orders since we knew them, oldest first.
+    *,
+    aggregate: bool = False,
+) -> tuple[list[OrderEvent], int]:
+    """Give what happened to these orders since the record began, oldest first.
+
+    Each order's life is made from its beginning, and what is known of it falls out in the journal:
+    that some event of an order is known doesn't say that those before it are.
+    Also gives the number of orders that were left out, because their fills don't add up yet.
 
     Args:
-        known: where each order stood; one that isn't here is new if it was submitted after
-            ``since_ns``, and otherwise happened before our record begins.
         orders, fills: as REST gives them; legs are looked at where they are nested.
+        since_ns: when the record began; what happened before isn't told.
+        aggregate: make one fill of what the account's record of fills doesn't show, rather than
+            leave the order out until it does.
     """
     by_order: dict[str, list[Mapping[str, Any]]] = {}
     for fill in fills:
         by_order.setdefault(str(fill.get("order_id")), []).append(fill)
     made: list[OrderEvent] = []
+    left_out = 0
     for order in _with_legs(orders):
-        order_id = str(order["id"])
-        made += _of_order(order, known.get(order_id), by_order.get(order_id, ()), since_ns)
+        events = _of_order(order, by_order.get(str(order["id"]), ()), aggregate)
+        if events is None:
+            left_out += 1
+        else:
+            made += [event for event in events if event.timestamp_ns >= since_ns]
     # Stable: what happened in one instant to one order stays in the order of its life.
-    return sorted(made, key=lambda event: event.timestamp_ns)
+    return sorted(made, key=lambda event: event.timestamp_ns), left_out
 
 
 def _with_legs(orders: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
@@ -61,44 +71,35 @@ def _with_legs(orders: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any
 
 
 def _of_order(
-    order: Mapping[str, Any],
-    known: KnownOrder | None,
-    fills: Sequence[Mapping[str, Any]],
-    since_ns: int,
-) -> list[OrderEvent]:
+    order: Mapping[str, Any], fills: Sequence[Mapping[str, Any]], aggregate: bool
+) -> list[OrderEvent] | None:
+    """An order's life; None where its fills don't add up."""
     submitted_ns = _instant(order.get("submitted_at"))
-    if known is None and submitted_ns < since_ns:
-        return []
     made = []
     status = str(order.get("status"))
-    filled = _decimal(known.filled_qty) if known else Decimal(0)
-    cost = Decimal(0)
-    is_open_before = known is None or known.status in ("", "pending_new", "accepted", "held")
-    if is_open_before and status not in ("pending_new", "accepted", "held", "rejected"):
+    filled = cost = Decimal(0)
+    if status not in ("pending_new", "accepted", "held", "rejected"):
         made.append(_event("new", order, submitted_ns, "new", filled, None))
     last_ns = submitted_ns
     for fill in sorted(fills, key=lambda f: _decimal(f.get("cum_qty"))):
         cumulative = _decimal(fill.get("cum_qty"))
         quantity, price = _decimal(fill.get("qty")), _decimal(fill.get("price"))
         cost += quantity * price
-        if cumulative <= filled:
-            continue
         last_ns = _instant(fill.get("transaction_time"))
-        average = cost / cumulative if _is_sum(fills, cumulative) else None
+        average = cost / cumulative if filled + quantity == cumulative else None
         made.append(_fill(order, last_ns, quantity, price, cumulative, average))
         filled = cumulative
     total = _decimal(order.get("filled_qty"))
     if total > filled:
-        # A fill that the account's record doesn't show (yet): one event for all of it.
+        if not aggregate:
+            return None
+        # The account's record still doesn't show it: one event for all of it.
         price = _decimal(order.get("filled_avg_price"))
         last_ns = _instant(order.get("filled_at") or order.get("updated_at"))
         made.append(_fill(order, last_ns, total - filled, price, total, price))
     ended_at = _ENDED_AT.get(status)
-    if ended_at and (known is None or known.status != status):
-        instant = _instant(order.get(ended_at) or order.get("updated_at"))
-        made.append(_event(status, order, max(instant, last_ns), status, total, None))
-    elif status == "done_for_day" and (known is None or known.status != status):
-        instant = _instant(order.get("updated_at"))
+    if ended_at or status == "done_for_day":
+        instant = _instant(order.get(ended_at or "updated_at") or order.get("updated_at"))
         made.append(_event(status, order, max(instant, last_ns), status, total, None))
     return made
 
@@ -139,17 +140,6 @@ def _event(
     data = {"at": at, "event": event, "timestamp": at, **(extra or {})}
     made = msgspec.json.encode({**data, "order": then, RECONSTRUCTED_KEY: True})
     return read_event(made, Origin.RECONSTRUCTED)
-
-
-def _is_sum(fills: Sequence[Mapping[str, Any]], cumulative: Decimal) -> bool:
-    """Whether we hold all fills up to here, and so can tell their average."""
-    return (
-        sum(
-            (_decimal(f.get("qty")) for f in fills if _decimal(f.get("cum_qty")) <= cumulative),
-            Decimal(0),
-        )
-        == cumulative
-    )
 
 
 def _decimal(value: object) -> Decimal:

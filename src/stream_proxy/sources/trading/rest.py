@@ -14,13 +14,15 @@ from typing import Any, Protocol
 import httpx
 import msgspec
 
-from stream_proxy.model.time import rfc3339
+from stream_proxy.model.time import parse_rfc3339, rfc3339
 from stream_proxy.wire.alpaca.requests import Credentials
 
 ORDERS_PER_PAGE = 500
 FILLS_PER_PAGE = 100
 _MOST_PAGES = 1000
 _TRIES = 4
+_BURST = 20
+"""Requests that don't wait for their turn: what catching up after a gap usually takes."""
 _LONGEST_WAIT_SECONDS = 60.0
 
 
@@ -31,9 +33,9 @@ class RestFailed(Exception):
 class TradingRest(Protocol):
     """What reconciling asks; a simulation has its own."""
 
-    async def events(self, since_id: str, since_ns: int, until_ns: int) -> list[bytes] | None:
-        """Alpaca's own record of events after an id (or a time), in order; None if this account
-        has none."""
+    async def events(self, since_ns: int, until_ns: int) -> list[bytes] | None:
+        """Alpaca's own record of events between two instants, in order; None if this account has
+        none."""
 
     async def orders(self, after_ns: int) -> list[dict[str, Any]]:
         """All orders submitted after an instant, oldest first."""
@@ -89,14 +91,12 @@ class HttpTradingRest:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def events(self, since_id: str, since_ns: int, until_ns: int) -> list[bytes] | None:
+    async def events(self, since_ns: int, until_ns: int) -> list[bytes] | None:
         if not self._has_events:
             return None
-        # Ids and times can't be mixed, and without an end the answer would never end.
-        if since_id:
-            params = {"since_id": since_id, "until_id": ulid_at(until_ns)}
-        else:
-            params = {"since": rfc3339(since_ns), "until": rfc3339(until_ns)}
+        # Ids rather than times: the record is ordered by them. Not the newest id that we have,
+        # since what was missed may lie before it. Without an end the answer would never end.
+        params = {"since_id": ulid_at(since_ns, first=True), "until_id": ulid_at(until_ns)}
         response = await self._get("/v2/events/trades", params, accept="text/event-stream")
         if response.status_code in (401, 403, 404, 405, 501):
             self._has_events = False
@@ -109,7 +109,13 @@ class HttpTradingRest:
         ]
 
     async def orders(self, after_ns: int) -> list[dict[str, Any]]:
-        params = {"status": "all", "direction": "asc", "nested": "true", "limit": ORDERS_PER_PAGE}
+        return await self._orders("all", after_ns)
+
+    async def open_orders(self) -> list[dict[str, Any]]:
+        return await self._orders("open", 0)
+
+    async def _orders(self, status: str, after_ns: int) -> list[dict[str, Any]]:
+        params = {"status": status, "direction": "asc", "nested": "true", "limit": ORDERS_PER_PAGE}
         found: dict[str, dict[str, Any]] = {}
         after = rfc3339(after_ns)
         for _ in range(_MOST_PAGES):
@@ -118,12 +124,9 @@ class HttpTradingRest:
             found.update(new)
             if not new or len(page) < ORDERS_PER_PAGE:
                 break
-            after = str(page[-1]["submitted_at"])
+            # Several orders of one instant may lie on both sides of the page's end.
+            after = rfc3339(parse_rfc3339(str(page[-1]["submitted_at"])) - 1)
         return list(found.values())
-
-    async def open_orders(self) -> list[dict[str, Any]]:
-        params = {"status": "open", "direction": "asc", "nested": "true", "limit": ORDERS_PER_PAGE}
-        return await self._get_list("/v2/orders", params)
 
     async def order(self, order_id: str) -> dict[str, Any] | None:
         response = await self._get(f"/v2/orders/{order_id}", {"nested": "true"})
@@ -190,9 +193,9 @@ class HttpTradingRest:
             raise RestFailed(f"{response.url.path}: HTTP {response.status_code}")
 
 
-def ulid_at(ns: int) -> str:
-    """The largest ULID of an instant's millisecond (48 bits of time, 80 more)."""
-    value = (ns // 1_000_000) << 80 | ((1 << 80) - 1)
+def ulid_at(ns: int, *, first: bool = False) -> str:
+    """The last, or the first, ULID of an instant's millisecond (48 bits of time, 80 more)."""
+    value = (ns // 1_000_000) << 80 | (0 if first else (1 << 80) - 1)
     letters = []
     for _ in range(26):
         value, digit = divmod(value, 32)
@@ -201,7 +204,7 @@ def ulid_at(ns: int) -> str:
 
 
 class _Bucket:
-    """A token bucket: a second's worth may be taken at once."""
+    """A token bucket; some may be taken at once, since Alpaca counts by the minute."""
 
     def __init__(self, per_second: float) -> None:
         self._per_second = per_second
@@ -210,7 +213,7 @@ class _Bucket:
     async def take(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        start = max(self._next, now - 1.0)
+        start = max(self._next, now - _BURST / self._per_second)
         self._next = start + 1.0 / self._per_second
         if start > now:
             await asyncio.sleep(start - now)

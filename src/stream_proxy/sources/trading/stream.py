@@ -12,10 +12,11 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import TypeVar
 
 import structlog
 
-from stream_proxy.feed.orders import OrderFeed, Standing
+from stream_proxy.feed.orders import OrderFeed
 from stream_proxy.feed.upstream_status import UpstreamState
 from stream_proxy.model.time import NS_PER_SECOND
 from stream_proxy.runtime.backoff import Backoff
@@ -35,7 +36,11 @@ from stream_proxy.wire.alpaca.trading_session import (
     Update,
 )
 
+T = TypeVar("T")
+
 _WATCH_SECONDS = 0.25
+_APART_SECONDS = 0.3
+"""How far Alpaca's clock may be from ours, its message's way included."""
 _SOON_AFTER_SECONDS = (3.0, 15.0, 60.0)
 """After a connect, until REST has surely caught up with what happened before it."""
 
@@ -107,6 +112,8 @@ class TradingSource:
         self._probed_ns = 0
         self._due = asyncio.Event()
         self._soon: list[float] = []
+        self._holds = 0
+        self._left_out_since_ns = 0
         self.on_status: Callable[[], None] = lambda: None
 
     async def run(self) -> None:
@@ -231,17 +238,23 @@ class TradingSource:
         """From here on the stream tells; what was before has to be asked for."""
         self._listening_ns = self._clock.now_ns()
         self._probed_ns = self._clock.monotonic_ns()
-        self._feed.hold()
+        if self._feed.hold():
+            self._holds += 1
+            asyncio.get_running_loop().call_later(
+                self._timings.hold_seconds, self._let_go, self._holds
+            )
         self._set_state(UpstreamState.CONNECTED, "listening")
         self._soon = list(_SOON_AFTER_SECONDS)
         self._reconcile_soon()
-        asyncio.get_running_loop().call_later(
-            self._timings.hold_seconds, self._let_go, self._listening_ns
-        )
 
-    def _let_go(self, listening_ns: int) -> None:
+    def _let_go(self, hold: int) -> None:
         """What was missed isn't known after all this time: fresh events wait no longer."""
-        if listening_ns == self._listening_ns:
+        if hold == self._holds and self._feed.held():
+            self._log.warning(
+                "trading.order_not_kept",
+                meaning="fresh updates are passed on although earlier ones may be missing; these "
+                "will follow as soon as Alpaca's REST tells them",
+            )
             self._feed.release()
 
     def _refuse(self, status: str) -> None:
@@ -328,45 +341,59 @@ class TradingSource:
         feed = self._feed
         listening_ns = self._listening_ns
         listens = feed.upstream.state is UpstreamState.CONNECTED
-        standing = await self._standing()
+        standing = await self._ask(feed.standing)
         state = standing.state
+        if listens:
+            # What was on its way when we began to listen arrives, and clocks may differ.
+            listened = (self._clock.now_ns() - listening_ns) / NS_PER_SECOND
+            await asyncio.sleep(max(0.0, _APART_SECONDS - listened))
         started_ns = self._clock.now_ns()
         if not state.reconciled_until_ns and not state.last_sequence:
             # The record begins now: what was before isn't ours to tell.
             feed.note_orders(await standing_orders(self._rest))
         position = Position(
-            state.since_ns,
-            max(state.reconciled_until_ns, state.since_ns),
-            state.last_event_id,
-            standing.open_orders,
+            state.since_ns, max(state.reconciled_until_ns, state.since_ns), standing.open_orders
         )
-        findings = await reconcile(self._rest, position, started_ns)
-        # What happened after we listened comes by the stream, unless it had time enough and didn't.
+        findings = await reconcile(
+            self._rest,
+            position,
+            started_ns,
+            aggregate=self._is_tired_of_waiting(started_ns),
+        )
+        found = findings.events
         settled_ns = started_ns - int(self._timings.settle_seconds * NS_PER_SECOND)
-        limit_ns = max(settled_ns, listening_ns) if listens else started_ns
-        held = {event.kind for event in feed.held()}
-        found = [
-            event
-            for event in findings.events
-            if event.timestamp_ns <= limit_ns and event.kind not in held
-        ]
-        if found:
-            feed.append(found)
-        feed.note_orders(findings.orders)
-        same = listens and self._listening_ns == listening_ns
-        if same and feed.upstream.state is UpstreamState.CONNECTED:
-            feed.release()
-        feed.note_reconciled(started_ns if listens else settled_ns, complete=same)
+        if not findings.exact:
+            # What happened after we listened comes by the stream, unless it had time enough.
+            apart_ns = int(_APART_SECONDS * NS_PER_SECOND)
+            limit_ns = max(settled_ns, listening_ns + apart_ns) if listens else started_ns
+            held = {event.kind for event in feed.held()}
+            found = [e for e in found if e.timestamp_ns <= limit_ns and e.kind not in held]
+        if self._listening_ns != listening_ns:
+            # There is one more gap before what is held now. The next round begins at once, and
+            # finds all of this again.
+            return
+        feed.found(found, settles=not findings.left_out)
+        if findings.left_out:
+            self._left_out_since_ns = self._left_out_since_ns or started_ns
+            raise RestFailed(f"fills of {findings.left_out} orders are not shown yet")
+        self._left_out_since_ns = 0
+        complete = listens and feed.upstream.state is UpstreamState.CONNECTED
+        feed.note_reconciled(started_ns if listens else settled_ns, complete=complete)
 
-    async def _standing(self) -> Standing:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Standing] = loop.create_future()
+    def _is_tired_of_waiting(self, now_ns: int) -> bool:
+        """Whether fills that REST doesn't show have had time enough."""
+        since_ns = self._left_out_since_ns
+        return bool(since_ns) and now_ns - since_ns > _SOON_AFTER_SECONDS[-1] * NS_PER_SECOND
 
-        def done(standing: Standing) -> None:
+    async def _ask(self, question: Callable[[Callable[[T], None]], None]) -> T:
+        """Wait for the journal's answer."""
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def done(value: T) -> None:
             if not answer.done():
-                answer.set_result(standing)
+                answer.set_result(value)
 
-        self._feed.standing(done)
+        question(done)
         return await answer
 
     # Bookkeeping

@@ -97,6 +97,8 @@ def _instant(text: str | None) -> int:
     if not text:
         return 0
     try:
-        return parse_rfc3339(text)
+        instant_ns = parse_rfc3339(text)
     except ValueError:
         return 0
+    # Go's zero time is the year 1, and 64 bits end in 2262: neither is an instant of ours.
+    return instant_ns if 0 <= instant_ns < 1 << 63 else 0

@@ -1,0 +1,1 @@
+"""HTTP: health, readiness, and order events for clients that speak no WebSocket."""
