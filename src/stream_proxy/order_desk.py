@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -138,7 +139,8 @@ class OrderDesk:
             return True
         loop = asyncio.get_running_loop()
         path = journal_path(self._settings)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
+        path.touch(mode=0o600)  # what was traded is nobody else's business
         writer = JournalWriter(
             partial(_open_journal, path), loop.call_soon_threadsafe, self._journal_trouble
         )
@@ -295,6 +297,19 @@ def _addresses(settings: Settings, environment: Environment) -> tuple[str, str]:
 def journal_path(settings: Settings) -> Path:
     """Where the order journal lies."""
     return settings.state_dir / JOURNAL_FILE
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder that is still there after a power failure: its entry is synchronised too."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    entry = os.open(folder.parent, os.O_RDONLY)
+    try:
+        os.fsync(entry)
+    finally:
+        os.close(entry)
 
 
 def _open_journal(path: Path, rewrite: bool) -> Journal:

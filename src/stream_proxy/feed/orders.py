@@ -163,7 +163,8 @@ class OrderFeed:
 
     def release(self, found: Sequence[OrderEvent] = ()) -> None:
         """Let the stream's events through, each in its place among what was found."""
-        events = [*found, *self.held()]
+        known = set(found)
+        events = [*found, *(event for event in self.held() if event not in known)]
         self._held = None
         if all(event.event_id for event in events):
             # Alpaca's ids are ordered by when they were given.
@@ -184,7 +185,12 @@ class OrderFeed:
             self.counts.duplicates += count - len(records)
             self._deliver(records)
 
-        self._writer.submit(work, done)
+        def failed(mistake: Exception) -> None:
+            # Not the disk: a mistake of ours. The events are asked for again by reconciling.
+            self.reconciled = False
+            self.on_change()
+
+        self._writer.submit(work, done, failed)
 
     def _deliver(self, records: list[OrderRecord]) -> None:
         counts = self.counts

@@ -135,6 +135,7 @@ class Journal(JournalReader):
 
     def abandon(self) -> None:
         """Close after a failure, without touching the disk again."""
+        self._high.close()
         abandon(self._db)
 
     def close(self) -> None:
@@ -146,6 +147,7 @@ class Journal(JournalReader):
         try:
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             self._db.close()
+            self._high.close()
         except apsw.Error as error:
             self.abandon()
             raise explained(self.path, error) from error

@@ -148,7 +148,7 @@ def cut_recovery(
     ],
 )
 def test_nothing_promised_is_missing_after_a_power_failure(
-    seed: int, commits: int, crash_points: int, capsys: pytest.CaptureFixture[str]
+    seed: int, commits: int, crash_points: int
 ) -> None:
     """At every I/O, with several fates of what was not synchronised: all before it or all of it."""
     began = time.process_time()
@@ -172,9 +172,8 @@ def test_nothing_promised_is_missing_after_a_power_failure(
                     check(Disk(again), allowed, where + ", again in recovery")
         disk.apply(operation)
     seconds = time.process_time() - began
-    with capsys.disabled():
-        print(
-            f"\npower lost at {crashes:,} points of {len(life.disk.log):,} operations in "
-            f"{len(life.held) - 1} commits ({seconds:.0f} s of processor time)"
-        )
+    print(
+        f"power lost at {crashes:,} points of {len(life.disk.log):,} operations in "
+        f"{len(life.held) - 1} commits ({seconds:.0f} s of processor time)"
+    )
     assert crashes >= crash_points

@@ -51,8 +51,8 @@ def missing_events(
         by_order.setdefault(str(fill.get("order_id")), []).append(fill)
     made: list[OrderEvent] = []
     left_out = 0
-    for order in _with_legs(orders):
-        events = _of_order(order, by_order.get(str(order["id"]), ()), aggregate)
+    for order, surely in _with_legs(orders):
+        events = _of_order(order, by_order.get(str(order["id"]), ()), aggregate, surely)
         if events is None:
             left_out += 1
         else:
@@ -61,24 +61,49 @@ def missing_events(
     return sorted(made, key=lambda event: event.timestamp_ns), left_out
 
 
-def _with_legs(orders: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+def _with_legs(
+    orders: Iterable[Mapping[str, Any]],
+) -> Iterable[tuple[Mapping[str, Any], bool]]:
+    """Orders and their exits, and whether each surely came to the market.
+
+    An exit is held, and no event tells of it, until its entry is filled; then the take-profit
+    goes to the market, or the only exit. The other stays held until it is triggered. The legs of
+    a multi-leg order have no events of their own.
+    """
     seen: set[str] = set()
     for order in orders:
-        for one in (order, *(order.get("legs") or ())):
+        legs = order.get("legs") or ()
+        exits = [] if order.get("order_class") == "mleg" else legs
+        # One that was replaced has given its exits to its successor.
+        is_exit = (
+            not legs
+            and order.get("order_class") in ("bracket", "oto", "oco")
+            and order.get("status") != "replaced"
+        )
+        entered = order.get("order_class") != "oco" and order.get("status") == "filled"
+        woken = next((leg for leg in exits if leg.get("type") == "limit"), None)
+        woken = woken or next(iter(exits), None)
+        for one, surely in (
+            (order, not is_exit),
+            *((leg, entered and leg is woken) for leg in exits),
+        ):
             if str(one["id"]) not in seen:
                 seen.add(str(one["id"]))
-                yield one
+                yield one, surely
 
 
 def _of_order(
-    order: Mapping[str, Any], fills: Sequence[Mapping[str, Any]], aggregate: bool
+    order: Mapping[str, Any], fills: Sequence[Mapping[str, Any]], aggregate: bool, surely: bool
 ) -> list[OrderEvent] | None:
     """An order's life; None where its fills don't add up."""
     submitted_ns = _instant(order.get("submitted_at"))
     made = []
     status = str(order.get("status"))
     filled = cost = Decimal(0)
-    if status not in ("pending_new", "accepted", "held", "rejected"):
+    ended_unfilled = status in _ENDED_AT and not _decimal(order.get("filled_qty"))
+    if status not in ("pending_new", "accepted", "held", "rejected") and (
+        surely or not ended_unfilled
+    ):
         made.append(_event("new", order, submitted_ns, "new", filled, None))
     last_ns = submitted_ns
     for fill in sorted(fills, key=lambda f: _decimal(f.get("cum_qty"))):

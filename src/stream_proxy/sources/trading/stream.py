@@ -22,7 +22,7 @@ from stream_proxy.model.time import NS_PER_SECOND
 from stream_proxy.runtime.backoff import Backoff
 from stream_proxy.runtime.clock import Clock
 from stream_proxy.sources.connector import Connect, ConnectFailed, Connection
-from stream_proxy.sources.trading.reconcile import Position, reconcile, standing_orders
+from stream_proxy.sources.trading.reconcile import OVERLAP_NS, Position, reconcile, standing_orders
 from stream_proxy.sources.trading.rest import RestFailed, TradingRest
 from stream_proxy.wire.alpaca.codec import FrameDamaged
 from stream_proxy.wire.alpaca.requests import Credentials
@@ -348,7 +348,7 @@ class TradingSource:
             listened = (self._clock.now_ns() - listening_ns) / NS_PER_SECOND
             await asyncio.sleep(max(0.0, _APART_SECONDS - listened))
         started_ns = self._clock.now_ns()
-        if not state.reconciled_until_ns and not state.last_sequence:
+        if state.reconciled_until_ns < state.since_ns + OVERLAP_NS:
             # The record begins now: what was before isn't ours to tell.
             feed.note_orders(await standing_orders(self._rest))
         position = Position(
@@ -366,8 +366,9 @@ class TradingSource:
             # What happened after we listened comes by the stream, unless it had time enough.
             apart_ns = int(_APART_SECONDS * NS_PER_SECOND)
             limit_ns = max(settled_ns, listening_ns + apart_ns) if listens else started_ns
-            held = {event.kind for event in feed.held()}
-            found = [e for e in found if e.timestamp_ns <= limit_ns and e.kind not in held]
+            # Where the stream has brought the event itself, that one takes its place.
+            held = {event.kind: event for event in feed.held()}
+            found = [held.get(e.kind, e) for e in found if e.timestamp_ns <= limit_ns]
         if self._listening_ns != listening_ns:
             # There is one more gap before what is held now. The next round begins at once, and
             # finds all of this again.
