@@ -150,6 +150,8 @@ class OrderDesk:
             self._journal_trouble(error)
             return False
         self._writer = writer
+        if self.trouble is not None:
+            self._journal_trouble(None)
         self._pruning = loop.create_task(self._prune_for_ever())
         return True
 

@@ -171,6 +171,22 @@ async def test_fills_during_a_gap(
         assert app.desk.feeds["paper"].counts.reconstructed == len(made)
 
 
+async def test_fresh_updates_don_t_wait_for_ever(alpaca: SimulatorProcess, tmp_path: Path) -> None:
+    """With REST down from the start, the first fill comes once the hold is over."""
+    await alpaca.fault("rest_status", feed="trading", code=503, times=10_000)
+    settings = addresses(alpaca) | {"orders": "on", "state_dir": tmp_path}
+    async with (
+        running_app(alpaca.streams, order_hold_seconds=0.3, **settings) as app,
+        OrderClient(url(app)) as client,
+    ):
+        feed = app.desk.feeds["paper"]
+        await eventually(lambda: somebody_listens(alpaca) and feed.upstream.connections == 1)
+        await eventually(lambda: not feed.holding, 10, "the hold is over, with nothing held")
+        await buy(alpaca)
+        await eventually(lambda: len(client.updates) >= 3, 10, "it came all the same")
+        assert not feed.ready
+
+
 async def test_resuming_from_every_position(alpaca: SimulatorProcess, tmp_path: Path) -> None:
     """From each sequence, id and time on: exactly the rest, then live."""
     async with proxied(alpaca, tmp_path) as app:

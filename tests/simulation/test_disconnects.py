@@ -25,7 +25,7 @@ from simulation.weather import Weather
 from simulation.world import Outcome, run_world
 
 RECORD = Weather(has_events=True, rare_events=True, exits=True)
-TRACES = Weather(has_events=False, exits=True)
+TRACES = Weather(has_events=False)
 ROUGH = Weather(lag_seconds=3.0, outage_seconds=20.0, swallows=True)
 ROUGH_TRACES = replace(ROUGH, has_events=False, fills_lag_seconds=2.0)
 WEATHERS = {

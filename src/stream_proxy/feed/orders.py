@@ -148,6 +148,11 @@ class OrderFeed:
         self._held = []
         return True
 
+    @property
+    def holding(self) -> bool:
+        """Whether the stream's events are kept back."""
+        return self._held is not None
+
     def held(self) -> Sequence[OrderEvent]:
         return self._held or ()
 
@@ -170,7 +175,7 @@ class OrderFeed:
             # Alpaca's ids are ordered by when they were given.
             events.sort(key=lambda event: event.event_id)
         else:
-            events.sort(key=lambda event: event.timestamp_ns)
+            events.sort(key=lambda event: event.place)
         if events:
             self.append(events)
 

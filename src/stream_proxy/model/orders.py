@@ -59,6 +59,14 @@ class OrderEvent:
             return f"{self.order_id}:fill:{plain_quantity(self.filled_qty)}"
         return f"{self.order_id}:{self.event}"
 
+    @property
+    def place(self) -> tuple[int, int, Decimal]:
+        """Sorts events by time, and those of one instant by the course of an order's life."""
+        if self.event in FILLS:
+            filled = _decimal(self.filled_qty)
+            return self.timestamp_ns, 1, Decimal(0) if filled.is_nan() else filled
+        return self.timestamp_ns, 2 if self.event in ENDS else 0, Decimal(0)
+
 
 @dataclass(frozen=True, slots=True)
 class OrderRecord:
@@ -86,8 +94,16 @@ def plain_quantity(text: str) -> str:
 
     Text that is no number stays as it is.
     """
+    number = _decimal(text)
+    if number.is_nan():
+        return text
+    return format(number.normalize(), "f") if number else "0"
+
+
+def _decimal(text: str) -> Decimal:
+    """A number, or NaN for text that is none."""
     try:
         number = Decimal(text)
     except InvalidOperation:
-        return text
-    return format(number.normalize(), "f") if number else "0"
+        return Decimal("NaN")
+    return number if number.is_finite() else Decimal("NaN")

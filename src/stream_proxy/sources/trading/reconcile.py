@@ -75,7 +75,7 @@ async def reconcile(
     # Fills of the open orders from their beginning, so that they add up.
     fills = await rest.fills(max(oldest_ns - 1_000_000_000, 0))
     recent = [fill for fill in fills if _instant(fill.get("transaction_time")) >= after_ns]
-    await _fetch(rest, orders, {str(fill.get("order_id")) for fill in recent})
+    await _fetch(rest, orders, dict.fromkeys(str(fill.get("order_id")) for fill in recent))
     events, left_out = missing_events(
         orders.values(), fills, position.since_ns, aggregate=aggregate
     )

@@ -249,13 +249,16 @@ class TradingSource:
 
     def _let_go(self, hold: int) -> None:
         """What was missed isn't known after all this time: fresh events wait no longer."""
-        if hold == self._holds and self._feed.held():
+        if hold != self._holds or not self._feed.holding:
+            return
+        if self._feed.held():
             self._log.warning(
                 "trading.order_not_kept",
                 meaning="fresh updates are passed on although earlier ones may be missing; these "
                 "will follow as soon as Alpaca's REST tells them",
             )
-            self._feed.release()
+        # Also with nothing held: what comes from now on has waited long enough as well.
+        self._feed.release()
 
     def _refuse(self, status: str) -> None:
         self._set_state(
