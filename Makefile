@@ -89,7 +89,7 @@ docs: $(VENV)/dev.stamp ## Write the generated pages of docs/ again.
 
 lock: ## Resolve the lock files again (needs uv).
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
-		--group dev --extra parquet pyproject.toml -o locks/dev.txt
+		--group dev --extra parquet --extra otel pyproject.toml -o locks/dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 		--group build -c locks/dev.txt pyproject.toml -o locks/run.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
