@@ -136,6 +136,7 @@ def proxy(upstream_url: str, codec: str, **settings: str) -> Iterator[tuple[Proc
                 "STREAM_PROXY_UPSTREAM_CODEC": codec,
                 "STREAM_PROXY_STATE_DIR": state,
                 "STREAM_PROXY_HTTP_PORT": "0",
+                "STREAM_PROXY_METRICS_PORT": "0",
                 **settings,
             },
         )

@@ -181,7 +181,8 @@ async def serve(kind: str, stream_port: str, rest_port: str, folder: str) -> Non
     set_up_logs("error", "console", [])
     streams = f"ws://127.0.0.1:{stream_port}"
     settings = {
-        **{"key": "key", "secret": "secret", "port": 0, "http_port": 0, "orders": "on"},
+        **{"key": "key", "secret": "secret", "orders": "on"},
+        **{"port": 0, "http_port": 0, "metrics_port": 0},
         "state_dir": folder,
         "upstream_url": streams,
         "paper_stream_url": f"{streams}/{kind}",

@@ -71,6 +71,7 @@ def serving(alpaca: SimulatorProcess, state_dir: Path) -> Iterator[Proxy]:
         "ALPACA_LIVE_SECRET_KEY": LIVE[1],
         "PROXY_PORT": str(port),
         "STREAM_PROXY_HTTP_PORT": "0",
+        "STREAM_PROXY_METRICS_PORT": "0",
         "STREAM_PROXY_STATE_DIR": str(state_dir),
         "STREAM_PROXY_UPSTREAM_URL": alpaca.streams,
     }

@@ -22,6 +22,7 @@ QUICK: dict[str, Any] = {
     "secret": "a-secret-of-the-account",
     "port": 0,
     "http_port": 0,
+    "metrics_port": 0,
     "linger_seconds": 0.2,
     "backoff_initial_seconds": 0.05,
     "backoff_max_seconds": 0.5,
@@ -91,6 +92,7 @@ def proxy_process(
         "STREAM_PROXY_STATE_DIR": str(state_dir),
         "STREAM_PROXY_TLS_PORT": "0",
         "STREAM_PROXY_HTTP_PORT": "0",
+        "STREAM_PROXY_METRICS_PORT": "0",
         "NO_COLOR": "1",
     } | environment
     with subprocess.Popen(

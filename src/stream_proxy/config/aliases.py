@@ -59,7 +59,6 @@ def _stream_url(text: str) -> Values:
 
 
 _LATER_GRPC = "gRPC is not served by this version"
-_LATER_HTTP = "health and metrics are not served by this version"
 _LATER_OTEL = "traces are not sent by this version"
 _LATER_SINK = "sinks are not part of this version"
 _LATER_FALLBACK = "fallback sources are not part of this version"
@@ -103,7 +102,7 @@ ALIASES: tuple[Alias, ...] = (
     _unused("STREAM_PROXY_ORDER_UPDATES_CAPACITY", "see outbox_bytes"),
     _unused("STREAM_PROXY_GRPC_PORT", _LATER_GRPC),
     _same("STREAM_PROXY_HEALTH_PORT", "http_port"),
-    _unused("STREAM_PROXY_METRICS_PORT", _LATER_HTTP),
+    _same("STREAM_PROXY_METRICS_PORT", "metrics_port"),
     _unused("OTEL_ENABLED", _LATER_OTEL),
     _unused("OTEL_EXPORTER_OTLP_ENDPOINT", _LATER_OTEL),
     _unused("OTEL_SERVICE_NAME", _LATER_OTEL),

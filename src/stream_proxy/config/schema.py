@@ -173,6 +173,7 @@ class Settings(BaseModel):
     http_port: Port = Field(
         8082, description="Port of HTTP: health, readiness and `/v2/events/trades`."
     )
+    metrics_port: Port = Field(9090, description="Port of `/metrics`, for Prometheus.")
     tls_port: Port = Field(8443, description="Port of the streams with TLS, if it is on.")
     tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain.")
     tls_key: Path | None = Field(None, description="PEM file with the private key.")
