@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -197,37 +199,84 @@ def recorded(path: Path) -> list[OrderRecord]:
             journal.abandon()
 
 
+COPIES = 20
+WRITTEN_MEANWHILE = 25
+"""Commits during each copy: with a log of 30 pages it begins anew about every ten of them."""
+
+
 def test_copies_fit_together_while_it_is_written(tmp_path: Path) -> None:
-    """Checkpoints and logs that begin anew all the time: each copy opens, is sound, and has all."""
+    """Checkpoints and logs that begin anew meanwhile: each copy opens, is sound, and has all."""
     path = tmp_path / "orders.sqlite3"
     journal = opened(path, checkpoint_pages=30)
     journal.commit(lambda j: j.open_account("paper", 1))
-    stop, written = threading.Event(), [0]
+    wanted = threading.Semaphore(0)
+    written = 0
 
     def write() -> None:
-        while not stop.is_set():
-            number = written[0]
+        nonlocal written
+        for number in range(COPIES * WRITTEN_MEANWHILE):
+            wanted.acquire()
             append(journal, "paper", event(number))
-            written[0] = number + 1
+            written = number + 1
 
-    copies = 0
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        while written[0] < 300:
-            before = written[0]
+        for _ in range(COPIES):
+            before = written
+            wanted.release(WRITTEN_MEANWHILE)
             with copied_journal(path) as copy:
-                made = opened(copy)
-                try:
-                    assert made.verify() >= before
-                    copies += 1
-                finally:
-                    made.abandon()
+                assert sound_records(copy) >= before
     finally:
-        stop.set()
+        wanted.release(COPIES * WRITTEN_MEANWHILE)
         writer.join()
         journal.abandon()
-    assert copies > 10
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_copy_may_be_held_up_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Commits and checkpoints between any two pages that are copied, and between the files."""
+    random, numbers = Random(seed), count()
+    path = tmp_path / "orders.sqlite3"
+    journal = opened(path, checkpoint_pages=random.randint(10, 40))
+    journal.commit(lambda j: j.open_account("paper", 1))
+
+    def write(commits: int) -> None:
+        for _ in range(commits):
+            append(journal, "paper", event(next(numbers)))
+
+    tries, interruptions = 0, 0
+
+    def slow_copy(source: Path, target: Path) -> None:
+        nonlocal tries, interruptions
+        tries += source == note_path(path)
+        with source.open("rb") as original, target.open("wb") as made:
+            while page := original.read(PAGE_BYTES):
+                made.write(page)
+                if interruptions and random.random() < share:
+                    interruptions -= 1
+                    write(random.randint(1, 4))
+
+    monkeypatch.setattr(shutil, "copyfile", slow_copy)
+    for _ in range(COPIES):
+        write(random.randint(1, 12))
+        before = journal.account("paper").last_sequence
+        share, interruptions = random.choice((0.02, 0.1, 0.5)), 10
+        with copied_journal(path) as copy:
+            assert sound_records(copy) >= before
+    journal.abandon()
+    assert tries > COPIES, "no log ever began anew in the middle of a copy"
+
+
+def sound_records(path: Path) -> int:
+    """How many records a journal has, all of them sound."""
+    journal = opened(path)
+    try:
+        return journal.verify()
+    finally:
+        journal.abandon()
 
 
 def test_a_damaged_journal_is_not_opened_in_place(held: Journal) -> None:
