@@ -13,7 +13,7 @@ COMPILED := hatch_build.py src/stream_proxy/hub/distribute.py src/stream_proxy/w
 PACKAGE := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check static lock docs clean python bench bench-quick
+.PHONY: help demo serve test check static lock docs proto clean python bench bench-quick
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,11 @@ $(VENV)/bench.stamp: locks/bench.txt $(VENV)/dev.stamp
 
 docs: $(VENV)/dev.stamp ## Write the generated pages of docs/ again.
 	@$(BIN)/stream-proxy document --write docs
+
+proto: $(VENV)/dev.stamp ## Write the code of the gRPC contract again.
+	@$(BIN)/buf format -w protos
+	@$(BIN)/buf lint protos
+	@$(BIN)/python protos/generate.py
 
 lock: ## Resolve the lock files again (needs uv).
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \

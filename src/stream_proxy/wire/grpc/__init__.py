@@ -1,0 +1,1 @@
+"""gRPC: the contract's messages, and upstream's messages written as them."""
