@@ -18,11 +18,14 @@ import structlog
 
 from stream_proxy.config.schema import Settings
 from stream_proxy.control.api import control_api
+from stream_proxy.control.health import Health
 from stream_proxy.control.readiness import Readiness
+from stream_proxy.control.status import Status
 from stream_proxy.errors import AddressInUse, SettingsError, StreamProxyError
 from stream_proxy.feed.handler import FeedHandler
 from stream_proxy.model.feeds import FEEDS, Feed, feed_paths
 from stream_proxy.order_desk import OrderDesk
+from stream_proxy.outlets.consumer_status import ConsumerSource
 from stream_proxy.outlets.doorkeeper import AccessToken, Doorkeeper, host_names, is_loopback
 from stream_proxy.outlets.limits import ConsumerLimits
 from stream_proxy.outlets.order_events import OrderEventOutlet
@@ -93,9 +96,19 @@ class App:
             on_trouble=self._order_trouble,
         )
         self.events = OrderEventOutlet(_limits(settings), self._clock)
-        self.readiness = Readiness(self.desk)
+        self.readiness = Readiness(self.desk, self)
+        watched = self.desk, self, self.readiness, self.consumer_sources, self._clock.now_ns()
+        self.health, self.status = Health(*watched), Status(*watched)
         self._http = HttpServer(
-            control_api(self.desk, self.events, self.readiness, doorkeeper, self._clock),
+            control_api(
+                self.desk,
+                self.events,
+                self.readiness,
+                self.health,
+                self.status,
+                doorkeeper,
+                self._clock,
+            ),
             settings.host,
             settings.http_port,
         )
@@ -121,6 +134,16 @@ class App:
     def handlers(self) -> dict[str, FeedHandler]:
         """The middles of the feeds that were started, by name."""
         return {name: running.handler for name, running in self._feeds.items()}
+
+    @property
+    def configured(self) -> list[str]:
+        """The feeds that are connected at start, by name."""
+        return self.settings.feeds
+
+    @property
+    def consumer_sources(self) -> list[ConsumerSource]:
+        """The outlets, whose consumers are counted and listed."""
+        return [self.outlet, self.events]
 
     # Life
 
@@ -280,9 +303,13 @@ class App:
         await asyncio.sleep(start - loop.time())
         await source.run()
 
-    def _order_trouble(self, text: str | None) -> None:
+    def _order_trouble(self) -> None:
         self.readiness.look(self._clock.now_ns())
-        self.outlet.order_trouble(text)
+        trouble, unusable = self.desk.trouble, self.desk.unusable
+        if unusable:
+            self.outlet.refuse_orders(f"order updates can't be served: {unusable}")
+        else:
+            self.outlet.order_trouble(None if trouble is None else str(trouble))
 
     def _bad_message(self, feed: str, reason: str) -> None:
         """Log each kind of damage once per feed; all of it is counted by the handler."""

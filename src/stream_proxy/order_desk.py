@@ -15,18 +15,19 @@ from random import Random
 import structlog
 
 from stream_proxy.config.schema import Settings
+from stream_proxy.errors import SettingsError
 from stream_proxy.feed.orders import Account, Environment, OrderFeed
 from stream_proxy.outlets.orders import Dialect, OrderPath
 from stream_proxy.runtime.clock import Clock
 from stream_proxy.sources.connector import Connect
 from stream_proxy.sources.trading.rest import HttpTradingRest, RestFactory, TradingRest
 from stream_proxy.sources.trading.stream import TradingSource, TradingTimings
-from stream_proxy.state.journal import Journal, JournalError
+from stream_proxy.state.journal import Journal, JournalDamaged, JournalError
 from stream_proxy.state.journal_writer import JournalWriter
 from stream_proxy.wire.alpaca.requests import Credentials
 
 JOURNAL_FILE = "orders.sqlite3"
-_PRUNE_SECONDS = 3600
+_FIRST_PRUNE_SECONDS, _PRUNE_SECONDS = 60, 3600
 _DAY_NS = 24 * 3600 * 1_000_000_000
 
 
@@ -52,7 +53,10 @@ class OrderDesk:
     """Serves the order updates of all accounts.
 
     Args:
-        on_trouble: called with a sentence when the journal can't be written, None when it can.
+        on_trouble: called when the journal can't be written, and when it can again.
+
+    Attributes:
+        trouble: why the journal can't be used; None while it can.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class OrderDesk:
         random: Random,
         connect: Connect,
         rest_for: RestFactory = HttpTradingRest,
-        on_trouble: Callable[[str | None], None] = lambda text: None,
+        on_trouble: Callable[[], None] = lambda: None,
     ) -> None:
         self.accounts = {access.account.name: access for access in accounts_of(settings)}
         self.trouble: JournalError | None = None
@@ -76,6 +80,7 @@ class OrderDesk:
         self._log = structlog.get_logger("stream_proxy.orders")
         self._writer: JournalWriter | None = None
         self._running: dict[str, _Running] = {}
+        self._opened = asyncio.Event()
         self._pruning: asyncio.Task[None] | None = None
 
     # Life
@@ -83,7 +88,7 @@ class OrderDesk:
     def start(self) -> None:
         """Connect the accounts that have a record, or all of them if that is wanted.
 
-        A journal that can't be used stops the order side alone, and says so.
+        While the journal can't be used, the order side alone stands still, and says so.
         """
         mode = self._settings.orders
         if mode == "off" or not self.accounts:
@@ -92,9 +97,7 @@ class OrderDesk:
             names = list(self.accounts)
         elif journal_path(self._settings).exists():
             names = []
-            if self._open():
-                assert self._writer is not None
-                self._writer.submit(Journal.accounts, self._resume)
+            self._open().submit(Journal.accounts, self._resume)
         else:
             names = []
         for name in names:
@@ -112,7 +115,8 @@ class OrderDesk:
         running = list(self._running.values())
         await asyncio.gather(*(account.source.stop() for account in running))
         if running:
-            _, hanging = await asyncio.wait([account.task for account in running], timeout=6)
+            patience = 6 if self._opened.is_set() else 0
+            _, hanging = await asyncio.wait([a.task for a in running], timeout=patience)
             for task in hanging:
                 task.cancel()
         for account in running:
@@ -126,38 +130,44 @@ class OrderDesk:
         """The feeds that were started, by account."""
         return {name: running.feed for name, running in self._running.items()}
 
-    def feed(self, name: str) -> OrderFeed | None:
-        """An account's feed, its upstream started; None if the journal can't be used."""
+    @property
+    def journal_waiting(self) -> int:
+        """Jobs that aren't durable yet."""
+        return 0 if self._writer is None else self._writer.waiting
+
+    @property
+    def journal_commits(self) -> int:
+        """Transactions since the start."""
+        return 0 if self._writer is None else self._writer.commits
+
+    @property
+    def unusable(self) -> str:
+        """Why no order update can be served at all; empty if they can, or only have to wait."""
+        hopeless = isinstance(self.trouble, JournalDamaged) or not self._opened.is_set()
+        return str(self.trouble) if self.trouble is not None and hopeless else ""
+
+    def feed(self, name: str) -> OrderFeed:
+        """An account's feed; its upstream is connected as soon as the journal is open."""
         if name not in self._running:
-            if not self._open():
-                return None
-            self._running[name] = self._start(self.accounts[name])
+            self._running[name] = self._start(self.accounts[name], self._open())
         return self._running[name].feed
 
-    def _open(self) -> bool:
-        if self._writer is not None:
-            return True
-        loop = asyncio.get_running_loop()
-        path = journal_path(self._settings)
-        _make_folder(path.parent)
-        path.touch(mode=0o600)  # what was traded is nobody else's business
-        writer = JournalWriter(
-            partial(_open_journal, path), loop.call_soon_threadsafe, self._journal_trouble
-        )
-        try:
-            writer.start()
-        except JournalError as error:
-            self._journal_trouble(error)
-            return False
-        self._writer = writer
-        if self.trouble is not None:
-            self._journal_trouble(None)
-        self._pruning = loop.create_task(self._prune_for_ever())
-        return True
+    def _open(self) -> JournalWriter:
+        if self._writer is None:
+            loop = asyncio.get_running_loop()
+            self._writer = JournalWriter(
+                partial(_open_journal, journal_path(self._settings)),
+                loop.call_soon_threadsafe,
+                self._journal_trouble,
+            )
+            self._writer.start()
+            self._writer.submit(lambda journal: None, lambda nothing: self._opened.set())
+            self._pruning = loop.create_task(self._prune_for_ever())
+        return self._writer
 
-    def _start(self, access: AccountAccess) -> _Running:
-        assert self._writer is not None
-        feed = OrderFeed(access.account, self._writer, self._clock)
+    def _start(self, access: AccountAccess, writer: JournalWriter) -> _Running:
+        feed = OrderFeed(access.account, writer, self._clock)
+        feed.trouble = self.trouble
         feed.open()
         rest = self._rest_for(access.rest_url, access.credentials)
         source = TradingSource(
@@ -170,8 +180,13 @@ class OrderDesk:
             random=self._random,
             timings=_timings(self._settings),
         )
-        task = asyncio.get_running_loop().create_task(source.run())
+        task = asyncio.get_running_loop().create_task(self._run(source))
         return _Running(feed, source, rest, task)
+
+    async def _run(self, source: TradingSource) -> None:
+        # What can't be kept isn't asked for.
+        await self._opened.wait()
+        await source.run()
 
     def _journal_trouble(self, error: JournalError | None) -> None:
         self.trouble = error
@@ -181,11 +196,13 @@ class OrderDesk:
             self._log.error("journal.failed", reason=str(error))
         for running in self._running.values():
             running.feed.trouble = error
-        self._on_trouble(None if error is None else str(error))
+        self._on_trouble()
 
     async def _prune_for_ever(self) -> None:
+        seconds = _FIRST_PRUNE_SECONDS
         while True:
-            await asyncio.sleep(_PRUNE_SECONDS)
+            await asyncio.sleep(seconds)
+            seconds = _PRUNE_SECONDS
             for name in self._running:
                 self._prune(name)
 
@@ -246,8 +263,9 @@ class OrderDesk:
         return None
 
     def _feed_for(self, name: str, credentials: Credentials) -> OrderFeed | str:
-        feed = self.feed(name or self._default(credentials))
-        return feed or f"order updates can't be served: {self.trouble}"
+        if self.unusable:
+            return f"order updates can't be served: {self.unusable}"
+        return self.feed(name or self._default(credentials))
 
     def _default(self, credentials: Credentials) -> str:
         """The account whose key the client shows, else the environment's, else any."""
@@ -260,7 +278,11 @@ class OrderDesk:
 
 
 def accounts_of(settings: Settings) -> list[AccountAccess]:
-    """The accounts that credentials are configured for."""
+    """The accounts that credentials are configured for.
+
+    Raises:
+        SettingsError: two of them are the same.
+    """
     keys: dict[str, tuple[str, str, Environment]] = {}
     if settings.key is not None and settings.secret is not None:
         keys[settings.environment] = (
@@ -280,6 +302,7 @@ def accounts_of(settings: Settings) -> list[AccountAccess]:
             account.secret.get_secret_value(),
             Environment(account.environment),
         )
+    _expect_different(keys)
     return [
         AccountAccess(
             Account(name, environment),
@@ -288,6 +311,20 @@ def accounts_of(settings: Settings) -> list[AccountAccess]:
         )
         for name, (key, secret, environment) in keys.items()
     ]
+
+
+def _expect_different(keys: dict[str, tuple[str, str, Environment]]) -> None:
+    """Alpaca allows one connection an account, so two names must not mean the same."""
+    names: dict[str, str] = {}
+    for name, (key, _, _) in keys.items():
+        first = names.setdefault(key, name)
+        if first != name:
+            raise SettingsError(
+                [
+                    f"accounts: {first} and {name} have the same key, and Alpaca allows one "
+                    "connection an account. Remove one of them, or give it its own key"
+                ]
+            )
 
 
 def _addresses(settings: Settings, environment: Environment) -> tuple[str, str]:
@@ -315,6 +352,14 @@ def _make_folder(folder: Path) -> None:
 
 
 def _open_journal(path: Path, rewrite: bool) -> Journal:
+    try:
+        _make_folder(path.parent)
+        path.touch(mode=0o600)  # what was traded is nobody else's business
+    except OSError as error:
+        raise JournalError(
+            f"{path} can't be made ({error.strerror}), so no order update can be served. Make its "
+            "folder writable, or name another with STREAM_PROXY_STATE_DIR."
+        ) from None
     return Journal(path, new_epoch=lambda: secrets.token_hex(6), rewrite=rewrite)
 
 

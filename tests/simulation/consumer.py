@@ -16,11 +16,10 @@ from random import Random
 import msgspec
 
 from simulation.moments import Moments
-from stream_proxy.feed.order_position import CannotResume, Start
+from stream_proxy.feed.order_position import CannotResume, Joined, Start
 from stream_proxy.feed.orders import OrderConsumer, OrderFeed
 from stream_proxy.hub.outbox import Outbox
 from stream_proxy.model.orders import OrderEvent, OrderRecord, Origin
-from stream_proxy.state.journal import AccountState
 from stream_proxy.wire.alpaca.trade_updates import read_event
 
 _OUTBOX_BYTES = 30_000
@@ -135,11 +134,11 @@ class SimulatedConsumer:
         self.visits += 1
         self._moments.passes("joining")
 
-        def joined(state: AccountState, refusal: CannotResume | None) -> None:
+        def joined(found: Joined | CannotResume) -> None:
             if visit is not self._visit:
                 return  # cut meanwhile: nobody hears it
-            if refusal is not None:
-                self.complaints.append(f"{self.name} was refused: {refusal.reason}")
+            if isinstance(found, CannotResume):
+                self.complaints.append(f"{self.name} was refused: {found.reason}")
                 self.cut()
                 return
             self._joined(visit, consumer.position)

@@ -20,10 +20,27 @@ class Start:
         since: ``now``, ``oldest``, a sequence, ``epoch:sequence``, an event id or an RFC 3339
             time; empty for the cursor's position, and without a cursor for now. It goes before
             the cursor.
+        epoch: the numbering that its position belongs to, if it says so.
     """
 
     cursor: str = ""
     since: str = ""
+    epoch: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Where a consumer goes on.
+
+    Attributes:
+        state: the account's record then.
+        position: the sequence behind which it is served.
+        new: whether its cursor wasn't known, so that it begins where it is put, not where it was.
+    """
+
+    state: AccountState
+    position: int
+    new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +50,22 @@ class CannotResume:
     reason: str
 
 
+def join(journal: Journal, account: str, start: Start, now_ns: int) -> Joined | CannotResume:
+    """Find where a consumer goes on; what a new cursor hasn't acknowledged is kept from there."""
+    state = journal.account(account)
+    after = locate(journal, state, start)
+    if isinstance(after, CannotResume) or not start.cursor:
+        return after if isinstance(after, CannotResume) else Joined(state, after)
+    new = journal.cursor(account, start.cursor) is None
+    # One that is known is only seen: where it stands, its consumer alone says.
+    journal.acknowledge(account, start.cursor, after if new else 0, now_ns)
+    return Joined(state, after, new)
+
+
 def locate(journal: Journal, state: AccountState, start: Start) -> int | CannotResume:
     """Give the sequence behind which the consumer goes on."""
+    if start.epoch and start.epoch != state.epoch:
+        return _over(state, start.epoch)
     if start.since:
         return _since(journal, state, start.since)
     if start.cursor:
@@ -63,9 +94,7 @@ def _since(journal: Journal, state: AccountState, since: str) -> int | CannotRes
         instant_ns = parse_rfc3339(since)
     except ValueError:
         if separator and sequence.isdigit():
-            return CannotResume(
-                f"epoch {epoch[:40]} is over: the journal was begun anew. {_extent(state)}"
-            )
+            return _over(state, epoch)
         return CannotResume(
             f"since={since[:40]} is no sequence, event id, RFC 3339 time, `now` or `oldest`"
         )
@@ -74,6 +103,10 @@ def _since(journal: Journal, state: AccountState, since: str) -> int | CannotRes
             f"the record begins at {rfc3339(state.since_ns)}, after {since}. {_extent(state)}"
         )
     return _checked(state, journal.sequence_before(state.account, instant_ns), "since")
+
+
+def _over(state: AccountState, epoch: str) -> CannotResume:
+    return CannotResume(f"epoch {epoch[:40]} is over: the journal was begun anew. {_extent(state)}")
 
 
 def _checked(state: AccountState, position: int, what: str) -> int | CannotResume:

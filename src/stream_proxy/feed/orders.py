@@ -14,8 +14,10 @@ from enum import Enum
 
 import structlog
 
-from stream_proxy.feed.order_position import CannotResume, Start, locate
+from stream_proxy.feed import order_position
+from stream_proxy.feed.order_position import CannotResume, Joined, Start
 from stream_proxy.feed.upstream_status import UpstreamStatus
+from stream_proxy.hub.latency import Latency
 from stream_proxy.hub.outbox import Outbox
 from stream_proxy.model.orders import KnownOrder, OrderEvent, OrderRecord, Origin
 from stream_proxy.runtime.clock import Clock
@@ -23,6 +25,8 @@ from stream_proxy.state.journal import READ_LIMIT, AccountState, Journal, Journa
 from stream_proxy.state.journal_writer import Writer
 from stream_proxy.wire.alpaca.codec import FrameDamaged
 from stream_proxy.wire.alpaca.trade_updates import read_event
+
+_UNANSWERED = "the order journal could not answer; the proxy's log says why"
 
 
 class Environment(Enum):
@@ -46,6 +50,7 @@ class OrderConsumer:
 
     Attributes:
         frame: makes the frame of a record.
+        on_lost: called when what it still had to read isn't kept any more; it was taken out.
         position: the sequence that it has got so far, once it is known.
         live: whether it gets new events at once; until then it is served from the journal.
     """
@@ -53,6 +58,7 @@ class OrderConsumer:
     name: str
     outbox: Outbox
     frame: Callable[[OrderRecord], bytes]
+    on_lost: Callable[[CannotResume], None] = lambda refusal: None
     position: int = 0
     live: bool = False
     gone: bool = False
@@ -100,9 +106,12 @@ class OrderFeed:
         self.reconciled_until_ns = 0
         self.trouble: JournalError | None = None
         self.on_change: Callable[[], None] = lambda: None
+        self.journal_latency = Latency()
+        """From received to on the disk and handed out."""
         self._writer = writer
         self._clock = clock
         self._held: list[OrderEvent] | None = None
+        self._losses = 0
         self._log = structlog.get_logger("stream_proxy.orders").bind(account=account.name)
 
     def open(self) -> None:
@@ -123,20 +132,21 @@ class OrderFeed:
 
     # Events, from the source
 
-    def receive(self, data: bytes) -> None:
-        """Take an event of the stream."""
+    def receive(self, data: bytes) -> bool:
+        """Take an event of the stream; False if it can't be read."""
         try:
             event = read_event(data, Origin.STREAM)
         except FrameDamaged as damage:
             self.counts.unreadable += 1
             self._log.warning("orders.unreadable", reason=str(damage)[:120])
-            return
+            return False
         self.counts.received += 1
         self.upstream.last_message_ns = self._clock.now_ns()
         if self._held is not None:
             self._held.append(event)
         else:
             self.append([event])
+        return True
 
     def hold(self) -> bool:
         """Keep the stream's events back: what was missed before them is being asked for.
@@ -182,6 +192,7 @@ class OrderFeed:
     def append(self, events: Sequence[OrderEvent]) -> None:
         """Write events to the journal; consumers get what is new once it is on the disk."""
         name, now_ns, count = self.account.name, self._clock.now_ns(), len(events)
+        begun_ns = self._clock.monotonic_ns()
 
         def work(journal: Journal) -> list[OrderRecord]:
             return journal.append(name, events, now_ns)
@@ -189,6 +200,7 @@ class OrderFeed:
         def done(records: list[OrderRecord]) -> None:
             self.counts.duplicates += count - len(records)
             self._deliver(records)
+            self.journal_latency.observe(self._clock.monotonic_ns() - begun_ns, count)
 
         def failed(mistake: Exception) -> None:
             # Not the disk: a mistake of ours. The events are asked for again by reconciling.
@@ -254,11 +266,12 @@ class OrderFeed:
 
         ``complete`` says that the stream has been listening since then.
         """
-        name = self.account.name
+        name, losses = self.account.name, self._losses
 
         def done(nothing: None) -> None:
             self.reconciled_until_ns = max(self.reconciled_until_ns, until_ns)
-            if complete and not self.reconciled:
+            # The stream may have gone while the journal was writing this.
+            if complete and losses == self._losses and not self.reconciled:
                 self.reconciled = True
                 self.on_change()
 
@@ -266,6 +279,7 @@ class OrderFeed:
 
     def stream_lost(self) -> None:
         """The stream is gone: from now on something may be missed."""
+        self._losses += 1
         if self.reconciled:
             self.reconciled = False
             self.on_change()
@@ -276,7 +290,7 @@ class OrderFeed:
         self,
         consumer: OrderConsumer,
         start: Start,
-        joined: Callable[[AccountState, CannotResume | None], None],
+        joined: Callable[[Joined | CannotResume], None],
     ) -> None:
         """Serve a consumer from where it wants to start, without a seam into what comes live.
 
@@ -286,31 +300,30 @@ class OrderFeed:
         self.consumers[consumer] = None
         name, now_ns = self.account.name, self._clock.now_ns()
 
-        def work(
-            journal: Journal,
-        ) -> tuple[AccountState, int | CannotResume, list[OrderRecord]]:
-            state = journal.account(name)
-            after = locate(journal, state, start)
-            if isinstance(after, CannotResume):
-                return state, after, []
-            if start.cursor:
-                # From its first appearance on, what it hasn't acknowledged is kept for it.
-                journal.acknowledge(name, start.cursor, 0 if start.since else after, now_ns)
-            return state, after, journal.read(name, after)
+        def work(journal: Journal) -> tuple[Joined | CannotResume, list[OrderRecord]]:
+            found = order_position.join(journal, name, start, now_ns)
+            if isinstance(found, CannotResume):
+                return found, []
+            return found, journal.read(name, found.position)
 
-        def done(found: tuple[AccountState, int | CannotResume, list[OrderRecord]]) -> None:
+        def done(result: tuple[Joined | CannotResume, list[OrderRecord]]) -> None:
             if consumer.gone:
                 return
-            state, after, records = found
-            if isinstance(after, CannotResume):
+            found, records = result
+            if isinstance(found, CannotResume):
                 self.leave(consumer)
-                joined(state, after)
+                joined(found)
                 return
-            consumer.position = after
-            joined(state, None)
+            consumer.position = found.position
+            joined(found)
             self._continue(consumer, records)
 
-        self._writer.submit(work, done)
+        def failed(mistake: Exception) -> None:
+            if not consumer.gone:
+                self.leave(consumer)
+                joined(CannotResume(_UNANSWERED))
+
+        self._writer.submit(work, done, failed)
 
     def _continue(self, consumer: OrderConsumer, records: list[OrderRecord]) -> None:
         """Hand out what was read; read on until there is no more, then go live."""
@@ -324,11 +337,27 @@ class OrderFeed:
     def _read_on(self, consumer: OrderConsumer) -> None:
         name, after = self.account.name, consumer.position
 
-        def done(more: list[OrderRecord]) -> None:
-            if not consumer.gone:
-                self._continue(consumer, more)
+        def work(journal: Journal) -> tuple[int, list[OrderRecord]]:
+            return journal.account(name).first_sequence, journal.read(name, after)
 
-        self._writer.submit(lambda j: j.read(name, after), done)
+        def done(found: tuple[int, list[OrderRecord]]) -> None:
+            first, records = found
+            if consumer.gone:
+                return
+            if first > after + 1:
+                self._lose(consumer, f"events {after + 1} to {first - 1} are not kept any more")
+            else:
+                self._continue(consumer, records)
+
+        def failed(mistake: Exception) -> None:
+            if not consumer.gone:
+                self._lose(consumer, _UNANSWERED)
+
+        self._writer.submit(work, done, failed)
+
+    def _lose(self, consumer: OrderConsumer, reason: str) -> None:
+        self.leave(consumer)
+        consumer.on_lost(CannotResume(reason))
 
     def drained(self, consumer: OrderConsumer) -> None:
         """The consumer's socket takes bytes again."""

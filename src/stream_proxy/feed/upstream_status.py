@@ -27,10 +27,16 @@ class UpstreamState(Enum):
 
 @dataclass(slots=True)
 class UpstreamStatus:
-    """Kept by the source, read by everybody. Times are wall-clock nanoseconds."""
+    """Kept by the source, read by everybody. Times are wall-clock nanoseconds.
+
+    Attributes:
+        since_ns: since when it is in this state.
+        away_since_ns: since when it isn't connected, over all attempts; 0 while it is.
+    """
 
     state: UpstreamState = UpstreamState.IDLE
     since_ns: int = 0
+    away_since_ns: int = 0
     why: str = ""
     error: ErrorCode | None = None
     attempts: int = 0
@@ -40,3 +46,15 @@ class UpstreamStatus:
     interruptions: int = 0
     last_message_ns: int = 0
     surprises: dict[str, int] = field(default_factory=dict)
+
+    def enter(
+        self, state: UpstreamState, why: str, now_ns: int, error: ErrorCode | None = None
+    ) -> None:
+        """Note a state and its reason."""
+        if state is not self.state:
+            self.since_ns = now_ns
+        if state is UpstreamState.CONNECTED:
+            self.away_since_ns = 0
+        elif not self.away_since_ns:
+            self.away_since_ns = now_ns
+        self.state, self.why, self.error = state, why, error

@@ -63,8 +63,7 @@ class OrderEvent:
     def place(self) -> tuple[int, int, Decimal]:
         """Sorts events by time, and those of one instant by the course of an order's life."""
         if self.event in FILLS:
-            filled = _decimal(self.filled_qty)
-            return self.timestamp_ns, 1, Decimal(0) if filled.is_nan() else filled
+            return self.timestamp_ns, 1, quantity(self.filled_qty)
         return self.timestamp_ns, 2 if self.event in ENDS else 0, Decimal(0)
 
 
@@ -98,6 +97,12 @@ def plain_quantity(text: str) -> str:
     if number.is_nan():
         return text
     return format(number.normalize(), "f") if number else "0"
+
+
+def quantity(text: str) -> Decimal:
+    """A quantity as a number, 0 for text that is none."""
+    number = _decimal(text)
+    return Decimal(0) if number.is_nan() else number
 
 
 def _decimal(text: str) -> Decimal:

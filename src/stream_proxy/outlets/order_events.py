@@ -14,14 +14,13 @@ from dataclasses import dataclass
 
 import structlog
 
-from stream_proxy.feed.order_position import OLDEST, CannotResume, Start
+from stream_proxy.feed.order_position import OLDEST, CannotResume, Joined, Start
 from stream_proxy.feed.orders import OrderConsumer, OrderFeed
 from stream_proxy.hub.outbox import Outbox
 from stream_proxy.model.orders import OrderRecord
 from stream_proxy.model.time import NS_PER_SECOND, parse_rfc3339, rfc3339
 from stream_proxy.outlets.limits import ConsumerLimits, OutletCounts
 from stream_proxy.runtime.clock import Clock
-from stream_proxy.state.journal import AccountState
 
 _CHUNK_BYTES = 64 * 1024
 """So much may wait to be sent before the outbox begins to queue, as a socket's buffer would."""
@@ -144,6 +143,7 @@ class EventStream:
         self._limits = limits
         self._clock = clock
         self._cut = cut
+        self._log = structlog.get_logger("stream_proxy.events")
         self._loop = asyncio.get_running_loop()
         self._ready: list[bytes] = []
         self._ready_bytes = 0
@@ -167,11 +167,11 @@ class EventStream:
         """Join the feed; the reason if it can't serve from there."""
         answer: asyncio.Future[CannotResume | None] = self._loop.create_future()
 
-        def joined(state: AccountState, refusal: CannotResume | None) -> None:
+        def joined(found: Joined | CannotResume) -> None:
             if not answer.done():
-                answer.set_result(refusal)
+                answer.set_result(found if isinstance(found, CannotResume) else None)
 
-        self.consumer = OrderConsumer(self.peer, self.outbox, self._frame)
+        self.consumer = OrderConsumer(self.peer, self.outbox, self._frame, self._lost)
         self.feed.join(self.consumer, start, joined)
         return await answer
 
@@ -186,6 +186,10 @@ class EventStream:
         self._wake.set()
         if self._ready_bytes >= _CHUNK_BYTES:
             self.outbox.pause()
+
+    def _lost(self, refusal: CannotResume) -> None:
+        self._log.warning("orders.position_lost", peer=self.peer, reason=refusal.reason)
+        self.goodbye(refusal.reason)
 
     def _overflow(self) -> None:
         # Not now: the feed is in the middle of handing out.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Protocol
 
 import structlog
@@ -10,7 +11,9 @@ from websockets.datastructures import Headers
 
 from stream_proxy.feed.handler import FeedHandler
 from stream_proxy.model.feeds import Feed
+from stream_proxy.model.time import NS_PER_SECOND
 from stream_proxy.outlets.connection import Dialog, ServedConnection
+from stream_proxy.outlets.consumer_status import ConsumerStatus, consumer_status
 from stream_proxy.outlets.doorkeeper import Doorkeeper
 from stream_proxy.outlets.limits import CLOSE_GOING_AWAY, ConsumerLimits, OutletCounts
 from stream_proxy.outlets.market_data import MarketDataDialog
@@ -78,6 +81,11 @@ class WebSocketOutlet:
         for dialog in self.order_consumers():
             dialog.trouble(text or "order updates flow again")
 
+    def refuse_orders(self, text: str) -> None:
+        """Send those away who listen to order updates: there won't be any for now."""
+        for dialog in self.order_consumers():
+            dialog.refuse(text)
+
     def consumers(self) -> list[MarketDataDialog]:
         """The clients of feeds that are admitted."""
         return [dialog for dialog in self._market_data() if dialog.consumer is not None]
@@ -88,6 +96,35 @@ class WebSocketOutlet:
             for connection in self.connections
             if isinstance(connection.dialog, MarketDataDialog)
         ]
+
+    def consumer_count(self) -> int:
+        """How many clients are served."""
+        return len(self.consumers()) + len(self.order_consumers())
+
+    def consumer_statuses(self, now_ns: int) -> Iterator[ConsumerStatus]:
+        """Every client that is served, longest connected first."""
+        loop_now = asyncio.get_running_loop().time()
+        for connection in list(self.connections):
+            match connection.dialog:
+                case MarketDataDialog(consumer=consumer) as dialog if consumer is not None:
+                    feed, account, topics = dialog.feed.name, None, consumer.topics
+                case OrderDialog(consumer=consumer, feed=orders) as dialog if (
+                    consumer is not None and orders is not None
+                ):
+                    feed, account, topics = None, orders.account.name, None
+                case _:
+                    continue
+            yield consumer_status(
+                "websocket",
+                connection.peer,
+                dialog.identity,
+                connected_ns=now_ns - int((loop_now - connection.opened_at) * NS_PER_SECOND),
+                outbox=connection.outbox,
+                outbox_now_ns=int(loop_now * NS_PER_SECOND),
+                feed=feed,
+                account=account,
+                topics=topics,
+            )
 
     def upstream_changed(self, handler: FeedHandler) -> None:
         """Tell the clients that wait for this feed."""

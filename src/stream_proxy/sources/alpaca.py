@@ -179,15 +179,17 @@ class AlpacaSource:
                 await self._nap(_WATCH_SECONDS)
                 self._watch(opened_ns)
         finally:
+            # Said before the close, which may take a while.
             self._ready = False
             self._connection = None
+            if self._ending is not None:
+                self._set_state(UpstreamState.RECONNECTING, self._ending.why, self._ending.error)
+                self._handler.upstream_lost(self._ending.why)
             try:
                 await connection.close(1000, self._timings.close_seconds)
             finally:
                 status.open_connections -= 1
-        ending = self._ending
-        self._handler.upstream_lost(ending.why)
-        return ending
+        return self._ending
 
     async def _nap(self, seconds: float) -> None:
         self._wake.clear()
@@ -431,9 +433,7 @@ class AlpacaSource:
 
     def _set_state(self, state: UpstreamState, why: str, error: ErrorCode | None = None) -> None:
         status = self._handler.upstream
-        if state is not status.state:
-            status.since_ns = self._clock.now_ns()
-        status.state, status.why, status.error = state, why, error
+        status.enter(state, why, self._clock.now_ns(), error)
         if state is UpstreamState.CONNECTED:
             self._log.info("upstream.connected", attempts=status.attempts)
         self.on_status()

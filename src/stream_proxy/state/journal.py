@@ -17,7 +17,14 @@ from typing import Any
 
 import apsw
 
-from stream_proxy.model.orders import KnownOrder, OrderEvent, OrderRecord, Origin
+from stream_proxy.model.orders import (
+    END_STATUSES,
+    KnownOrder,
+    OrderEvent,
+    OrderRecord,
+    Origin,
+    quantity,
+)
 from stream_proxy.state.high_water import HighWater
 from stream_proxy.state.journal_errors import (
     MISTAKES,
@@ -289,7 +296,15 @@ class Journal(JournalReader):
         )
 
     def note_order(self, account: str, order: KnownOrder) -> None:
-        """Remember where an order stands, so that a gap can be measured against it."""
+        """Remember where an order stands, so that a gap can be measured against it.
+
+        An order that has ended stays so, and what was filled stays filled, whatever comes late.
+        """
+        known = self.order(account, order.order_id)
+        if known is not None:
+            status = known.status if known.status in END_STATUSES else order.status
+            filled = max(known.filled_qty, order.filled_qty, key=quantity)
+            order = KnownOrder(order.order_id, status, filled, order.submitted_ns)
         self._db.execute(
             "INSERT INTO orders VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
             "status = excluded.status, filled_qty = excluded.filled_qty",
@@ -343,6 +358,12 @@ class Journal(JournalReader):
             self._db.execute(
                 "UPDATE accounts SET since_ns = max(since_ns, ?) WHERE account = ?",
                 (max(row[0] for row in forgotten) + 1, account),
+            )
+            marks = ",".join("?" * len(END_STATUSES))
+            self._db.execute(
+                f"DELETE FROM orders WHERE account = ? AND status IN ({marks}) "  # noqa: S608
+                "AND order_id NOT IN (SELECT order_id FROM events WHERE account = ?)",
+                (account, *END_STATUSES, account),
             )
         self._db.execute("DELETE FROM names WHERE account = ? AND sequence <= ?", (account, limit))
         lost = [c for c, s, seen in cursors if seen < cursors_seen_since_ns and s < limit]

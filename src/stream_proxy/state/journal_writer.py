@@ -37,7 +37,8 @@ class Writer(Protocol):
         """Run ``work`` in a transaction, and ``done`` with its result once that is durable.
 
         ``failed`` is called in place of ``done`` if ``work`` itself raises, which is a mistake in
-        the program: it isn't tried again. What the disk does wrong is waited out.
+        the program: it isn't tried again; or if the journal is damaged. What the disk does wrong
+        is waited out.
         """
 
 
@@ -63,8 +64,8 @@ class JournalWriter:
     """One thread that owns one journal.
 
     Args:
-        open_journal: opens it, or raises `JournalError`; called again after a failure of the
-            disk, then with True, so that all is written anew.
+        open_journal: opens it, in the thread, or raises `JournalError`; called again until it
+            succeeds, and after a failure of the disk with True, so that all is written anew.
         post: puts a call onto the event loop from another thread.
         on_trouble: called with the error when work has to wait for the disk, and with None when
             it goes on. After `JournalDamaged` it never does.
@@ -89,18 +90,15 @@ class JournalWriter:
         self._journal: Journal | None = None
         self._trouble: JournalError | None = None
         self._doubt: _Doubt | None = None
+        self._rewrite = False
+        self._ended = False
         self._remarks: dict[str, str] = {}
         self.commits = 0
         self.jobs = 0
         self._thread = threading.Thread(target=self._run, name="order-journal", daemon=True)
 
     def start(self) -> None:
-        """Open the journal, in the caller's thread, and begin.
-
-        Raises:
-            JournalError: it can't be used as it is.
-        """
-        self._journal = self._open(False)
+        """Begin; the journal is opened for the first job."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -121,8 +119,12 @@ class JournalWriter:
         done: Callable[[T], None],
         failed: Callable[[Exception], None] | None = None,
     ) -> None:
+        job = _Job(work, done, failed)
         with self._condition:
-            self._jobs.append(_Job(work, done, failed))
+            if self._ended:
+                self._refuse(job)
+                return
+            self._jobs.append(job)
             self._condition.notify()
 
     @property
@@ -135,7 +137,21 @@ class JournalWriter:
     def _run(self) -> None:
         while jobs := self._next():
             if not self._commit(jobs) and not self._pause():
-                return
+                break
+        if isinstance(self._trouble, JournalDamaged):
+            self._end()
+
+    def _end(self) -> None:
+        """Nothing will be written any more: say so to all who wait, and to all who come."""
+        with self._condition:
+            self._ended = True
+            while self._jobs:
+                self._refuse(self._jobs.popleft())
+
+    def _refuse(self, job: _Job) -> None:
+        failed, trouble = job.failed, self._trouble
+        if failed is not None and trouble is not None:
+            self._post(lambda: failed(trouble))
 
     def _next(self) -> list[_Job]:
         """Wait for jobs, and give them without taking them; none when all is done."""
@@ -186,7 +202,7 @@ class JournalWriter:
             # While it stays open, what failed isn't in it.
             self._doubt = None
             return self._journal, False
-        journal = self._journal = self._open(True)
+        journal = self._journal = self._open(self._rewrite)
         doubt, self._doubt = self._doubt, None
         if doubt is None or journal.commits != doubt.number:
             return journal, False
@@ -239,6 +255,7 @@ class JournalWriter:
             self._log.warning(event, reason=reason)
 
     def _fail(self, error: JournalError) -> None:
+        self._rewrite = self._rewrite or error.disk_untrusted
         if self._trouble is None or str(self._trouble) != str(error):
             self._trouble = error
             self._post(lambda: self._on_trouble(error))

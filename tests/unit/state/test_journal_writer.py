@@ -173,9 +173,17 @@ def test_a_long_log_on_a_real_disk(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_journal_in_use_is_refused_at_the_start() -> None:
-    """Two that number one account would tell two truths."""
-    rig = Rig().start()
-    with pytest.raises(JournalInUse, match="another proxy"):
-        Rig(rig.disk).writer.start()
-    rig.writer.stop()
+def test_a_journal_in_use_is_waited_for() -> None:
+    """Two that number one account would tell two truths: one follows the other."""
+    first = Rig().start()
+    second = Rig(first.disk)
+    second.writer.start()
+    second.append(1)
+    second.wait(lambda: second.troubles)
+    assert isinstance(second.troubles[0], JournalInUse)
+    assert "another proxy" in second.sentences()[0]
+    assert second.delivered == []
+    first.writer.stop()
+    second.wait(lambda: second.delivered)
+    assert second.troubles[1:] == [None]
+    second.writer.stop()

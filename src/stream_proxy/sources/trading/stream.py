@@ -172,12 +172,15 @@ class TradingSource:
                 await self._nap(_WATCH_SECONDS)
                 self._watch(session, opened_ns)
         finally:
+            # Said before the close, which may take a while.
             self._connection = None
+            self._feed.stream_lost()
+            if status.state is UpstreamState.CONNECTED:
+                self._set_state(UpstreamState.RECONNECTING, self._ending)
             try:
                 await connection.close(1000, self._timings.close_seconds)
             finally:
                 status.open_connections -= 1
-                self._feed.stream_lost()
         return self._ending
 
     async def _nap(self, seconds: float) -> None:
@@ -216,10 +219,14 @@ class TradingSource:
             match event:
                 case Update(data):
                     self._backoff.reset()
-                    self._feed.receive(data)
+                    if not self._feed.receive(data):
+                        self._reconcile_soon()
                 case Listening(first):
                     if first:
                         self._listens()
+                    else:
+                        # It answered a probe, so this connection is good, however quiet.
+                        self._backoff.reset()
                 case Unauthorized(status):
                     self._refuse(status)
                 case Broken(reason):
@@ -413,9 +420,7 @@ class TradingSource:
 
     def _set_state(self, state: UpstreamState, why: str) -> None:
         status = self._feed.upstream
-        if state is not status.state:
-            status.since_ns = self._clock.now_ns()
-        status.state, status.why = state, why
+        status.enter(state, why, self._clock.now_ns())
         if state is UpstreamState.CONNECTED:
             self._log.info("trading.connected", attempts=status.attempts)
         self.on_status()
