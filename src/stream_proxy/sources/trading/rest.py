@@ -1,15 +1,18 @@
 """Alpaca's trading REST, as far as catching up needs it.
 
 Source: Alpaca, "Orders", "Account Activities", "Trade Events (SSE)". Pages are followed until one
-is empty or brings nothing new, since tokens have been seen to repeat. Every request takes its turn
-in a bucket shared by the account, and a 429 is obeyed.
+isn't full. Tokens have been seen to repeat: a full page with nothing new hides what lies behind it,
+and what isn't known to be complete is a failure. Every request takes its turn in a bucket shared by
+the account, and a 429 is obeyed.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -24,10 +27,15 @@ _TRIES = 4
 _BURST = 20
 """Requests that don't wait for their turn: what catching up after a gap usually takes."""
 _LONGEST_WAIT_SECONDS = 60.0
+_EVENTS_AGAIN_SECONDS = 3600.0
+"""An account without a record of events may be given one."""
+_NO_EVENTS = frozenset({403, 404, 405, 501})
+_EVENT_STREAM_FIELDS = frozenset({b"event", b"id", b"retry", b""})
+"""What lines of an event stream may begin with, beside ``data``; empty is a comment."""
 
 
 class RestFailed(Exception):
-    """A request that gave no usable answer; the text says which and why."""
+    """A request that gave no usable answer; the text says which and why, and names no order."""
 
 
 class TradingRest(Protocol):
@@ -58,6 +66,10 @@ class HttpTradingRest:
     Args:
         base_url: scheme, host and, in front of ``/v2``, whatever path there is.
         requests_per_minute: what this account may ask; Alpaca's own limit is 200.
+        timeout_seconds: how long a connection, or the next bytes of an answer, may take.
+        answer_seconds: how long a whole answer may take, however steadily it trickles.
+        retry_seconds: the wait after a first failure; each further one is twice as long.
+        throttled_seconds: the same after a 429 that doesn't say how long to wait.
     """
 
     def __init__(
@@ -67,6 +79,9 @@ class HttpTradingRest:
         *,
         requests_per_minute: float = 150,
         timeout_seconds: float = 10,
+        answer_seconds: float = 60,
+        retry_seconds: float = 0.2,
+        throttled_seconds: float = 3,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         headers = {
@@ -84,7 +99,10 @@ class HttpTradingRest:
             trust_env=transport is None,
         )
         self._bucket = _Bucket(requests_per_minute / 60)
-        self._has_events = True
+        self._answer_seconds = answer_seconds
+        self._retry_seconds = retry_seconds
+        self._throttled_seconds = throttled_seconds
+        self._no_events_until = 0.0
         self.requests = 0
         self.throttled = 0
 
@@ -92,21 +110,19 @@ class HttpTradingRest:
         await self._client.aclose()
 
     async def events(self, since_ns: int, until_ns: int) -> list[bytes] | None:
-        if not self._has_events:
+        now = asyncio.get_running_loop().time()
+        if now < self._no_events_until:
             return None
         # Ids rather than times: the record is ordered by them. Not the newest id that we have,
         # since what was missed may lie before it. Without an end the answer would never end.
         params = {"since_id": ulid_at(since_ns, first=True), "until_id": ulid_at(until_ns)}
-        response = await self._get("/v2/events/trades", params, accept="text/event-stream")
-        if response.status_code in (401, 403, 404, 405, 501):
-            self._has_events = False
+        path = "/v2/events/trades"
+        response = await self._get(path, params, accept="text/event-stream")
+        if response.status_code in _NO_EVENTS:
+            self._no_events_until = now + _EVENTS_AGAIN_SECONDS
             return None
-        self._expect_ok(response)
-        return [
-            line[len("data:") :].strip().encode()
-            for line in response.text.splitlines()
-            if line.startswith("data:")
-        ]
+        _expect_ok(path, response)
+        return _read_events(path, response.content)
 
     async def orders(self, after_ns: int) -> list[dict[str, Any]]:
         return await self._orders("all", after_ns)
@@ -115,82 +131,114 @@ class HttpTradingRest:
         return await self._orders("open", 0)
 
     async def _orders(self, status: str, after_ns: int) -> list[dict[str, Any]]:
+        path = "/v2/orders"
         params = {"status": status, "direction": "asc", "nested": "true", "limit": ORDERS_PER_PAGE}
         found: dict[str, dict[str, Any]] = {}
         after = rfc3339(after_ns)
         for _ in range(_MOST_PAGES):
-            page = await self._get_list("/v2/orders", {**params, "after": after})
-            new = {order["id"]: order for order in page if order["id"] not in found}
-            found.update(new)
-            if not new or len(page) < ORDERS_PER_PAGE:
-                break
+            if await self._last_page(path, {**params, "after": after}, ORDERS_PER_PAGE, found):
+                return list(found.values())
+            newest = next(reversed(found.values()))
             # Several orders of one instant may lie on both sides of the page's end.
-            after = rfc3339(parse_rfc3339(str(page[-1]["submitted_at"])) - 1)
-        return list(found.values())
+            after = rfc3339(_submitted(path, newest) - 1)
+        raise _endless(path)
 
     async def order(self, order_id: str) -> dict[str, Any] | None:
-        response = await self._get(f"/v2/orders/{order_id}", {"nested": "true"})
+        named = "/v2/orders/{id}"
+        path = f"/v2/orders/{quote(order_id, safe='')}"
+        response = await self._get(path, {"nested": "true"}, named=named)
         if response.status_code == 404:
             return None
-        self._expect_ok(response)
-        found: dict[str, Any] = _decode(response)
-        return found
+        _expect_ok(named, response)
+        found = _decode(named, response)
+        if not _is_item(found):
+            raise RestFailed(f"{named} answered something else than an order")
+        order: dict[str, Any] = found
+        return order
 
     async def fills(self, after_ns: int) -> list[dict[str, Any]]:
+        path = "/v2/account/activities/FILL"
         params = {"direction": "asc", "page_size": FILLS_PER_PAGE, "after": rfc3339(after_ns)}
         found: dict[str, dict[str, Any]] = {}
         for _ in range(_MOST_PAGES):
-            page = await self._get_list("/v2/account/activities/FILL", params)
-            new = {fill["id"]: fill for fill in page if fill["id"] not in found}
-            found.update(new)
-            if not new or len(page) < FILLS_PER_PAGE:
-                break
-            params["page_token"] = str(page[-1]["id"])
-        return list(found.values())
+            if await self._last_page(path, params, FILLS_PER_PAGE, found):
+                return list(found.values())
+            params["page_token"] = next(reversed(found))
+        raise _endless(path)
+
+    async def _last_page(
+        self,
+        path: str,
+        params: Mapping[str, Any],
+        full: int,
+        found: dict[str, dict[str, Any]],
+    ) -> bool:
+        """Ask for one page, and say whether it is the last.
+
+        Raises:
+            RestFailed: it gives no way to what lies behind it.
+        """
+        response = await self._get(path, params)
+        _expect_ok(path, response)
+        page = _decode(path, response)
+        if not isinstance(page, list) or not all(map(_is_item, page)):
+            raise RestFailed(f"{path} answered something else than a list of items with ids")
+        known = len(found)
+        found.update((item["id"], item) for item in page)
+        if len(page) < full:
+            return True
+        if len(found) == known:
+            raise RestFailed(
+                f"{path}: a full page brought nothing new, so what lies behind it can't be seen"
+            )
+        return False
 
     # One request
 
-    async def _get_list(self, path: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-        response = await self._get(path, params)
-        self._expect_ok(response)
-        page = _decode(response)
-        if not isinstance(page, list) or not all(isinstance(item, dict) for item in page):
-            raise RestFailed(f"{path} answered something else than a list")
-        return page
-
     async def _get(
-        self, path: str, params: Mapping[str, Any], accept: str = "application/json"
+        self,
+        path: str,
+        params: Mapping[str, Any],
+        *,
+        accept: str = "application/json",
+        named: str = "",
     ) -> httpx.Response:
         """One answer that isn't a refusal for the moment.
+
+        Args:
+            named: what the path is called in errors, if not by itself.
 
         Raises:
             RestFailed: there was none within a few tries.
         """
         reason = ""
+        wait = 0.0
         for number in range(_TRIES):
+            await asyncio.sleep(wait)
             await self._bucket.take()
             self.requests += 1
+            wait = self._retry_seconds * 2**number
             try:
-                response = await self._client.get(
-                    path, params=dict(params), headers={"Accept": accept}
-                )
+                async with asyncio.timeout(self._answer_seconds):
+                    response = await self._client.get(
+                        path, params=dict(params), headers={"Accept": accept}
+                    )
+            except TimeoutError:
+                reason = f"no whole answer within {self._answer_seconds:g} s"
+                continue
             except httpx.HTTPError as error:
-                reason = f"{type(error).__name__}: {error}"[:200]
-                wait = 0.2 * 2**number
-            else:
-                if response.status_code != 429 and response.status_code < 500:
-                    return response
-                reason = f"HTTP {response.status_code}"
-                wait = _retry_after(response, 0.2 * 2**number)
-                if response.status_code == 429:
-                    self.throttled += 1
-                    self._bucket.empty(wait)
-            await asyncio.sleep(wait)
-        raise RestFailed(f"{path}: {reason}")
-
-    def _expect_ok(self, response: httpx.Response) -> None:
-        if response.status_code != 200:
-            raise RestFailed(f"{response.url.path}: HTTP {response.status_code}")
+                reason = f"{type(error).__name__} {error}"[:200].strip()
+                continue
+            if not _is_momentary(response.status_code):
+                return response
+            reason = f"HTTP {response.status_code}"
+            if response.status_code == 429:
+                self.throttled += 1
+                wait = self._throttled_seconds * 2**number
+            wait = _retry_after(response, wait)
+            if response.status_code == 429:
+                self._bucket.empty(wait)
+        raise RestFailed(f"{named or path}: {reason}")
 
 
 def ulid_at(ns: int, *, first: bool = False) -> str:
@@ -223,17 +271,72 @@ class _Bucket:
         self._next = max(self._next, asyncio.get_running_loop().time() + seconds)
 
 
+def _is_momentary(status: int) -> bool:
+    """Whether the same question may have another answer soon."""
+    return status == 429 or (status >= 500 and status != 501)
+
+
 def _retry_after(response: httpx.Response, otherwise: float) -> float:
+    """How long to wait, in seconds, where the server says so (RFC 9110, section 10.2.3).
+
+    A date is compared with the server's own, since clocks differ.
+    """
     text = response.headers.get("Retry-After", "")
-    seconds = float(text) if text.isascii() and text.isdigit() else otherwise
-    return min(seconds, _LONGEST_WAIT_SECONDS)
+    try:
+        if text.isascii() and text.isdigit():
+            seconds = float(text)
+        else:
+            until = parsedate_to_datetime(text)
+            seconds = (until - parsedate_to_datetime(response.headers["Date"])).total_seconds()
+    except (ValueError, TypeError, KeyError):
+        return otherwise
+    return min(max(seconds, 0.0), _LONGEST_WAIT_SECONDS)
 
 
-def _decode(response: httpx.Response) -> Any:
+def _endless(path: str) -> RestFailed:
+    return RestFailed(f"{path}: no end after {_MOST_PAGES} pages, so what was missed isn't known")
+
+
+def _expect_ok(path: str, response: httpx.Response) -> None:
+    if response.status_code == 401:
+        raise RestFailed(f"{path}: HTTP 401: the account's key and secret are refused")
+    if response.status_code != 200:
+        raise RestFailed(f"{path}: HTTP {response.status_code}")
+
+
+def _decode(path: str, response: httpx.Response) -> Any:
     try:
         return msgspec.json.decode(response.content)
-    except msgspec.MsgspecError as error:
-        raise RestFailed(f"{response.url.path}: not JSON: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise RestFailed(f"{path}: not JSON: {error}") from error
+
+
+def _is_item(value: object) -> bool:
+    """Whether it is something that has an id: an order, a fill."""
+    return isinstance(value, dict) and isinstance(value.get("id"), str)
+
+
+def _submitted(path: str, order: Mapping[str, Any]) -> int:
+    try:
+        return parse_rfc3339(str(order.get("submitted_at")))
+    except ValueError as error:
+        raise RestFailed(f"{path}: an order doesn't say when it was submitted") from error
+
+
+def _read_events(path: str, content: bytes) -> list[bytes]:
+    """The data of an event stream, one item a line.
+
+    Raises:
+        RestFailed: it isn't one: no event in it doesn't mean that nothing happened.
+    """
+    found = []
+    for line in content.splitlines():
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            found.append(value.strip())
+        elif line and field not in _EVENT_STREAM_FIELDS:
+            raise RestFailed(f"{path} answered something else than events")
+    return found
 
 
 RestFactory = Callable[[str, Credentials], TradingRest]
