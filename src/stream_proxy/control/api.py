@@ -1,21 +1,34 @@
-"""The HTTP application: ``/healthz``, ``/readyz`` and ``/v2/events/trades``.
+"""The HTTP application: health, readiness, status, the API's own description, order events.
 
-Errors have Alpaca's shape, ``{"code": …, "message": …}``, since its clients read that.
+Probes need no access token: without one, where tokens are configured, they tell names and states
+and no reasons. Everything else needs one then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Annotated
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, StreamingResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stream_proxy import __version__
-from stream_proxy.control.readiness import OrderSide, Readiness
+from stream_proxy.control.condition import OrderSide
+from stream_proxy.control.docs_page import HEADERS, docs_page
+from stream_proxy.control.gate import CUT, Gate
+from stream_proxy.control.health import Health, HealthReport, Verdict
+from stream_proxy.control.readiness import Readiness, ReadinessReport
+from stream_proxy.control.refusals import Refused, described
+from stream_proxy.control.status import (
+    CONSUMERS_LISTED,
+    MOST_CONSUMERS_LISTED,
+    Status,
+    StatusReport,
+)
 from stream_proxy.feed.order_position import CannotResume
 from stream_proxy.feed.orders import OrderFeed
 from stream_proxy.outlets.doorkeeper import Doorkeeper
@@ -29,100 +42,30 @@ from stream_proxy.outlets.order_events import (
 from stream_proxy.runtime.clock import Clock
 from stream_proxy.wire.alpaca.requests import Credentials, header_credentials
 
-_CUT = "stream_proxy.cut"
+_DESCRIPTION = (
+    "Health, readiness and state of a running proxy, and order updates as server-sent events. "
+    "Where access tokens are configured, show one in the headers APCA-API-KEY-ID and "
+    "APCA-API-SECRET-KEY, or in Authorization; the probes answer without one, too, but give no "
+    "reasons then."
+)
 
 
-class Refused(Exception):
-    """A request that is answered with an error.
+class Liveness(BaseModel):
+    """The answer of ``/healthz``."""
 
-    Args:
-        status: the HTTP status; Alpaca's code is made of it, as Alpaca does.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
-    def response(self) -> Response:
-        content = {"code": self.status * 100_000 + 10_000, "message": self.message}
-        return JSONResponse(content, self.status)
-
-
-class _Gate:
-    """Host and Origin are judged before anything else: see ``outlets/doorkeeper.py``.
-
-    Pure ASGI, since what sits between a stream and its socket must not buffer.
-    """
-
-    def __init__(self, application: ASGIApp, doorkeeper: Doorkeeper) -> None:
-        self._application = application
-        self._doorkeeper = doorkeeper
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._application(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        try:
-            self._judge(headers)
-        except Refused as refused:
-            await refused.response()(scope, receive, send)
-            return
-        scope[_CUT] = partial(_cut, send)
-        origin = headers.get("origin")
-        if origin is not None:
-            send = _readable_by(origin, send)
-        await self._application(scope, receive, send)
-
-    def _judge(self, headers: Headers) -> None:
-        hosts = headers.getlist("host")
-        if len(hosts) != 1 or not self._doorkeeper.allows_host(hosts[0]):
-            raise Refused(
-                421,
-                "This server doesn't go by the name in the Host header. Connect to the address it "
-                "is bound to, or add the name to STREAM_PROXY_ALLOWED_HOSTS.",
-            )
-        if not self._doorkeeper.allows_origin(headers.getlist("origin"), headers.get("host")):
-            raise Refused(
-                403,
-                "Pages of this Origin may not read here. Add it, exactly, to "
-                "STREAM_PROXY_ALLOWED_ORIGINS if it is yours.",
-            )
-
-
-def _readable_by(origin: str, send: Send) -> Send:
-    """Let the browser show the answer to a page of this Origin, which was allowed (CORS)."""
-
-    async def send_with_header(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            headers["Access-Control-Allow-Origin"] = origin
-            headers["Vary"] = "Origin"
-        await send(message)
-
-    return send_with_header
-
-
-def _cut(send: Send) -> None:
-    """End a connection without sending what waits: its reader has stopped reading.
-
-    ASGI has no word for that; uvicorn's ``send`` belongs to an object that has the transport.
-    """
-    transport = getattr(getattr(send, "__self__", None), "transport", None)
-    if transport is not None:
-        transport.abort()
+    alive: bool = Field(description="Always true: what isn't alive doesn't answer.")
+    version: str
 
 
 class EventStreamResponse(StreamingResponse):
     """An event stream that lets go of its feed as soon as the client is gone."""
 
+    media_type = "text/event-stream"
+
     def __init__(self, stream: EventStream, forget: Callable[[EventStream], None]) -> None:
         self._stream = stream
         self._forget = forget
-        super().__init__(
-            stream.chunks(), headers={"Cache-Control": "no-store"}, media_type="text/event-stream"
-        )
+        super().__init__(stream.chunks(), headers={"Cache-Control": "no-store"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -135,52 +78,134 @@ def control_api(
     orders: OrderSide,
     events: OrderEventOutlet,
     readiness: Readiness,
+    health: Health,
+    status: Status,
     doorkeeper: Doorkeeper,
     clock: Clock,
 ) -> ASGIApp:
     """The application to serve."""
     # Its own pages load scripts from elsewhere, which this server has no business with.
-    api = FastAPI(title="Alpaca Stream Proxy", version=__version__, docs_url=None, redoc_url=None)
+    api = FastAPI(
+        title="Alpaca Stream Proxy",
+        description=_DESCRIPTION,
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        responses=described(403, 421),
+    )
+    _answer_errors(api)
+    page = ""
 
-    @api.exception_handler(Refused)
-    async def refuse(request: Request, refused: Refused) -> Response:
-        return refused.response()
+    @api.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    async def docs() -> Response:
+        nonlocal page
+        page = page or docs_page(api.openapi())
+        return HTMLResponse(page, headers=HEADERS)
 
-    @api.get("/healthz")
-    async def healthz() -> dict[str, Any]:
-        """Whether the process answers; nothing more."""
-        return {"alive": True, "version": __version__}
+    @api.head("/healthz", include_in_schema=False)
+    @api.get("/healthz", response_model=Liveness, tags=["Probes"])
+    async def healthz() -> Response:
+        """Whether the process answers; nothing more. For what restarts it when it doesn't."""
+        return _answer(Liveness(alive=True, version=__version__))
 
-    @api.get("/readyz")
-    async def readyz(account: str = "") -> Response:
-        """200 when every connected account is reconciled and the journal works, else 503.
+    @api.head("/readyz", include_in_schema=False)
+    @api.get(
+        "/readyz",
+        response_model=ReadinessReport,
+        responses={
+            **described(404),
+            503: {"model": ReadinessReport, "description": "Something is waited for."},
+        },
+        tags=["Probes"],
+    )
+    async def readyz(
+        request: Request,
+        account: Annotated[str, Query(description="Ask about this account alone.")] = "",
+    ) -> Response:
+        """Whether feeds are connected and order updates complete.
 
-        With ``account`` it is about that one, which then has to be connected.
+        200 when every configured feed and every other one that has consumers is connected, every
+        account in use was compared with Alpaca's record, and the journal works; else 503, and
+        what is waited for. With `account` it is about that one, which then has to be connected.
         """
         if account and account not in orders.accounts:
             raise Refused(404, _unknown(orders, account))
-        report = readiness.report(clock.now_ns(), account)
-        return JSONResponse(report, 200 if report["ready"] else 503)
+        report = readiness.report(clock.now_ns(), account, detailed=known(request))
+        return _answer(report, 200 if report.ready else 503)
 
-    @api.get("/v2/events/trades")
+    @api.head("/health", include_in_schema=False)
+    @api.get(
+        "/health",
+        response_model=HealthReport,
+        responses={503: {"model": HealthReport, "description": "It is unhealthy."}},
+        tags=["Probes"],
+    )
+    async def check_health(request: Request) -> Response:
+        """How everything is, in one word and in sentences.
+
+        `healthy` and `degraded` come with 200, `unhealthy` with 503.
+        """
+        report = health.report(clock.now_ns(), detailed=known(request))
+        return _answer(report, 503 if report.status is Verdict.UNHEALTHY else 200)
+
+    @api.get(
+        "/status", response_model=StatusReport, responses=described(401, 422), tags=["Operation"]
+    )
+    async def show_status(
+        request: Request,
+        consumers: Annotated[
+            int,
+            Query(ge=0, le=MOST_CONSUMERS_LISTED, description="How many of them to list at most."),
+        ] = CONSUMERS_LISTED,
+    ) -> Response:
+        """Every feed, account and consumer. Needs an access token where any are configured."""
+        if not known(request):
+            raise _no_token()
+        return _answer(status.report(clock.now_ns(), consumers))
+
+    def known(request: Request) -> bool:
+        return doorkeeper.identify(_credentials(request)) is not None
+
+    @api.get(
+        "/v2/events/trades",
+        response_class=EventStreamResponse,
+        responses=_STREAM_ANSWERS,
+        openapi_extra=_STREAM_PARAMETERS,
+        tags=["Order updates"],
+    )
     async def events_of_default_account(request: Request) -> Response:
-        """Order updates as server-sent events, of the account whose key is shown."""
+        """Order updates as server-sent events, of the account whose key is shown.
+
+        `since` and `until` are times, `since_id` and `until_id` event ids; without any, live
+        events alone.
+        """
         return await serve("/stream", "", request)
 
-    @api.get("/{account}/v2/events/trades")
+    @api.get(
+        "/{account}/v2/events/trades",
+        response_class=EventStreamResponse,
+        responses=_STREAM_ANSWERS,
+        openapi_extra=_STREAM_PARAMETERS,
+        tags=["Order updates"],
+    )
     async def events_of_account(account: str, request: Request) -> Response:
-        """Order updates of a named account as server-sent events."""
+        """The same of a named account."""
         return await serve(f"/{account}/stream", account, request)
 
     async def serve(path: str, account: str, request: Request) -> Response:
-        feed = _feed_for(orders, doorkeeper, path, account, request)
+        credentials = _credentials(request)
+        identity = doorkeeper.identify(credentials)
+        if identity is None:
+            raise _no_token()
+        feed = _feed_for(orders, path, account, credentials)
         if events.full:
             raise Refused(
                 503, "Too many consumers are connected: raise STREAM_PROXY_MAX_CONNECTIONS."
             )
         try:
             wanted = read_range(request.query_params)
-            stream = await events.open(feed, wanted, _peer(request), request.scope[_CUT])
+            cut = request.scope[CUT]
+            stream = await events.open(feed, wanted, _peer(request), cut, identity)
         except BadRange as bad:
             raise Refused(422, str(bad)) from None
         except JournalSilent as silent:
@@ -189,25 +214,80 @@ def control_api(
             raise Refused(410, stream.reason)
         return EventStreamResponse(stream, events.forget)
 
-    return _Gate(api, doorkeeper)
+    return Gate(api, doorkeeper)
 
 
-def _feed_for(
-    orders: OrderSide, doorkeeper: Doorkeeper, path: str, account: str, request: Request
-) -> OrderFeed:
-    """The feed behind a path, for who shows these credentials."""
+_STREAM_ANSWERS = described(401, 404, 410, 422, 503)
+_STREAM_PARAMETERS = {
+    "parameters": [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": text,
+            "schema": {"type": "string"},
+        }
+        for name, text in (
+            ("since", "An RFC 3339 time, or `oldest`: what happened since then comes first."),
+            ("until", "An RFC 3339 time: the answer ends there."),
+            ("since_id", "The last event id that the client has: what is behind it comes first."),
+            ("until_id", "The event id after which the answer ends."),
+        )
+    ]
+}
 
+
+def _answer_errors(api: FastAPI) -> None:
+    """Give the framework's own errors the shape of all the others."""
+
+    @api.exception_handler(Refused)
+    async def refuse(request: Request, refused: Refused) -> Response:
+        return refused.response()
+
+    @api.exception_handler(HTTPException)
+    async def refuse_request(request: Request, error: HTTPException) -> Response:
+        text = {
+            404: "Nothing is served at this path. /docs lists what is.",
+            405: "This path doesn't know that method. /docs lists what it knows.",
+        }.get(error.status_code, str(error.detail))
+        answer = Refused(error.status_code, text).response()
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @api.exception_handler(RequestValidationError)
+    async def refuse_parameters(request: Request, error: RequestValidationError) -> Response:
+        found = error.errors()[0]
+        return Refused(422, f"{found['loc'][-1]}: {found['msg']}").response()
+
+
+def _answer(report: BaseModel, status: int = 200) -> Response:
+    """A report as JSON, without the framework's second look at it."""
+    return Response(
+        report.model_dump_json(by_alias=True),
+        status,
+        {"Cache-Control": "no-store"},
+        "application/json",
+    )
+
+
+def _credentials(request: Request) -> Credentials:
     def single(name: str) -> str | None:
         values = request.headers.getlist(name)
         return values[0] if len(values) == 1 else None
 
-    credentials = header_credentials(single) or Credentials("", "")
-    if doorkeeper.identify(credentials) is None:
-        raise Refused(
-            401,
-            "The credentials are none of the proxy's access tokens: send APCA-API-KEY-ID and "
-            "APCA-API-SECRET-KEY, or Authorization.",
-        )
+    return header_credentials(single) or Credentials("", "")
+
+
+def _no_token() -> Refused:
+    return Refused(
+        401,
+        "The credentials are none of the proxy's access tokens: send APCA-API-KEY-ID and "
+        "APCA-API-SECRET-KEY, or Authorization.",
+    )
+
+
+def _feed_for(orders: OrderSide, path: str, account: str, credentials: Credentials) -> OrderFeed:
+    """The feed behind a path, for who shows these credentials."""
     found = orders.path(path)
     if found is None:
         raise Refused(404, _unknown(orders, account))

@@ -15,7 +15,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class OutboxStatistics:
-    """What one consumer got, and what waits for it."""
+    """What one consumer got, and what waits for it.
+
+    ``waiting_since_ns`` is the time of the last `Outbox.tick` before the oldest of what waits was
+    queued; None when nothing waits.
+    """
 
     messages: int
     frames: int
@@ -25,6 +29,7 @@ class OutboxStatistics:
     peak_queued_bytes: int
     paused: bool
     dropped_messages: int
+    waiting_since_ns: int | None
 
 
 class Outbox:
@@ -163,4 +168,5 @@ class Outbox:
             peak_queued_bytes=self.peak_queued_bytes,
             paused=self._paused,
             dropped_messages=self.dropped_messages,
+            waiting_since_ns=self._queue[0][2] if self._queue else None,
         )

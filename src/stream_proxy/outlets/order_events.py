@@ -9,7 +9,7 @@ server carries it is not known here. Source: Alpaca, "Subscribe to Trade Events 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -19,6 +19,7 @@ from stream_proxy.feed.orders import OrderConsumer, OrderFeed
 from stream_proxy.hub.outbox import Outbox
 from stream_proxy.model.orders import OrderRecord
 from stream_proxy.model.time import NS_PER_SECOND, parse_rfc3339, rfc3339
+from stream_proxy.outlets.consumer_status import ConsumerStatus, consumer_status
 from stream_proxy.outlets.limits import ConsumerLimits, OutletCounts
 from stream_proxy.runtime.clock import Clock
 
@@ -136,8 +137,10 @@ class EventStream:
         limits: ConsumerLimits,
         clock: Clock,
         cut: Callable[[], None],
+        identity: str,
     ) -> None:
         self.peer = peer
+        self.identity = identity
         self.feed = feed
         self._wanted = wanted
         self._limits = limits
@@ -149,7 +152,7 @@ class EventStream:
         self._ready_bytes = 0
         self._wake = asyncio.Event()
         self._sending_since: float | None = None
-        self._last_sent = self._loop.time()
+        self._opened_at = self._last_sent = self._loop.time()
         self._farewell = b""
         self.outbox = Outbox(
             self._put,
@@ -282,6 +285,22 @@ class EventStream:
         if since is not None and self._loop.time() - since > most:
             self.outbox.overflow()
 
+    def status(self, now_ns: int) -> ConsumerStatus:
+        """What can be told of the client."""
+        now = self._loop.time()
+        held = 0.0 if self._sending_since is None else now - self._sending_since
+        return consumer_status(
+            "sse",
+            self.peer,
+            self.identity,
+            connected_ns=now_ns - int((now - self._opened_at) * NS_PER_SECOND),
+            outbox=self.outbox,
+            outbox_now_ns=now_ns,
+            account=self.feed.account.name,
+            unsent_bytes=self._ready_bytes,
+            lag_ns=int(held * NS_PER_SECOND),
+        )
+
     def goodbye(self, reason: str) -> None:
         """End after what is ready."""
         self._farewell = f": {reason}\n\n".encode()
@@ -319,15 +338,32 @@ class OrderEventOutlet:
         """Whether there are as many clients as may be."""
         return len(self.streams) >= self._limits.connections
 
+    def consumer_count(self) -> int:
+        """How many clients are served."""
+        return len(self.streams)
+
+    def consumer_statuses(self, now_ns: int) -> Iterator[ConsumerStatus]:
+        """Each of them, longest connected first."""
+        return (stream.status(now_ns) for stream in list(self.streams))
+
     async def open(
-        self, feed: OrderFeed, wanted: EventRange, peer: str, cut: Callable[[], None]
+        self,
+        feed: OrderFeed,
+        wanted: EventRange,
+        peer: str,
+        cut: Callable[[], None],
+        identity: str = "anybody",
     ) -> EventStream | CannotResume:
         """Begin to serve a client, or say why its beginning can't be had.
+
+        Args:
+            cut: ends its connection at once.
+            identity: the name of the access token that it showed.
 
         Raises:
             JournalSilent: the journal didn't answer in time.
         """
-        stream = EventStream(feed, wanted, peer, self._limits, self._clock, cut)
+        stream = EventStream(feed, wanted, peer, self._limits, self._clock, cut, identity)
         self.streams[stream] = None
         try:
             async with asyncio.timeout(self._answer_seconds):

@@ -105,15 +105,14 @@ class WebSocketOutlet:
         """Every client that is served, longest connected first."""
         loop_now = asyncio.get_running_loop().time()
         for connection in list(self.connections):
-            match connection.dialog:
-                case MarketDataDialog(consumer=consumer) as dialog if consumer is not None:
-                    feed, account, topics = dialog.feed.name, None, consumer.topics
-                case OrderDialog(consumer=consumer, feed=orders) as dialog if (
-                    consumer is not None and orders is not None
-                ):
-                    feed, account, topics = None, orders.account.name, None
-                case _:
-                    continue
+            dialog = connection.dialog
+            feed = account = topics = None
+            if isinstance(dialog, MarketDataDialog) and dialog.consumer is not None:
+                feed, topics = dialog.feed.name, dialog.consumer.topics
+            elif isinstance(dialog, OrderDialog) and dialog.consumer and dialog.feed:
+                account = dialog.feed.account.name
+            else:
+                continue
             yield consumer_status(
                 "websocket",
                 connection.peer,
