@@ -17,7 +17,11 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-MODULES = ("stream_proxy/hub/distribute.py", "stream_proxy/wire/alpaca/walk.py")
+MODULES = (
+    "stream_proxy/hub/distribute.py",
+    "stream_proxy/wire/alpaca/walk.py",
+    "stream_proxy/wire/grpc/transcode.py",
+)
 """Plain functions over built-in types: what mypyc compiles best. Each becomes a file of its own."""
 
 _SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))

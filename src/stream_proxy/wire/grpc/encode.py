@@ -1,20 +1,22 @@
 """HOT PATH. Write upstream's items as gRPC responses: once per item, for all who want it.
 
-Which methods there are, which types of items each takes, and how it writes them.
+Which methods carry items, which types of them each takes, and how it writes them: bytes to bytes
+where that is compiled and knows the form (0.15 µs), through objects otherwise (10 µs).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import Message
 
 from stream_proxy.wire.alpaca.codec import Item
-from stream_proxy.wire.grpc import messages
-from stream_proxy.wire.grpc.framing import grpc_message, item_fields
+from stream_proxy.wire.grpc import layouts, messages
+from stream_proxy.wire.grpc.framing import grpc_message, received_field, sequence_field
 from stream_proxy.wire.grpc.messages import NotEncodable, build
+from stream_proxy.wire.grpc.transcode import COMPILED, transcode, transcode_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +25,20 @@ class Encoder:
 
     Attributes:
         method: as the contract calls it, such as ``StreamQuotes``.
-        types: the wire letters of the items that it takes.
+        type: the wire letter of the items that it takes.
+        make: gives the response to an item's values.
+        table: the layout of items for `transcode`; empty if that isn't to be used.
     """
 
     method: str
-    types: frozenset[str]
+    type: str
     make: Callable[[dict[str, Any]], Message]
+    table: bytes
+
+    @property
+    def types(self) -> frozenset[str]:
+        """The wire letters of the items that it takes."""
+        return frozenset(self.type)
 
     def encode(self, item: Item) -> bytes:
         """Serialize the response to one item in msgpack, without the fields beside the item.
@@ -37,33 +47,45 @@ class Encoder:
             NotEncodable: it is damaged, of another type, or has a value that the contract can't
                 say.
         """
-        return build(self.types, self.make, item)
+        if self.table:
+            body = transcode(bytes(item), self.table, ord(self.type))
+            if body:
+                return body
+        return build(self.type, self.make, item)
+
+    def build_or_nothing(self, item: Item) -> bytes:
+        """The same the slow way; ``b""`` for what can't be encoded."""
+        try:
+            return build(self.type, self.make, item)
+        except NotEncodable:
+            return b""
 
 
 def encode_batch(
-    kind: str, items: Sequence[Item], sequences: Sequence[int], tail: bytes, received_ns: int
+    method: str, items: list[Any], sequences: list[int], tail: bytes, received_ns: int
 ) -> list[bytes]:
     """Give finished length-prefixed messages, item by item.
 
     What can't be encoded gives ``b""``, which is no message.
 
     Args:
-        kind: the method.
         items: upstream's items, in msgpack.
-        sequences: of each item.
-        tail: their `feed_fields`.
-        received_ns: when they came in, nanoseconds since 1970.
+        sequences: the number of each.
+        tail: what is the same for all items of the feed: its `feed_fields`.
+        received_ns: when these came in, nanoseconds since 1970.
     """
-    encoder = encoder_for(kind)
-    made = []
-    for item, sequence in zip(items, sequences, strict=True):
-        try:
-            body = encoder.encode(item)
-        except NotEncodable:
-            made.append(b"")
-        else:
-            made.append(grpc_message(body, item_fields(sequence, received_ns, tail)))
-    return made
+    encoder = _ENCODERS[method]
+    if encoder.table:
+        letter, otherwise = ord(encoder.type), encoder.build_or_nothing
+        return transcode_batch(
+            items, sequences, tail, received_ns, encoder.table, letter, otherwise
+        )
+    tail = received_field(received_ns) + tail
+    bodies = map(encoder.build_or_nothing, items)
+    return [
+        grpc_message(body, sequence_field(sequence) + tail) if body else b""
+        for body, sequence in zip(bodies, sequences, strict=True)
+    ]
 
 
 def encoder_for(method: str) -> Encoder:
@@ -76,26 +98,26 @@ def encoder_for(method: str) -> Encoder:
 
 
 _ENCODERS = {
-    method: Encoder(method, frozenset(letter), make)
-    for method, letter, make in (
-        ("StreamQuotes", "q", messages.quote),
-        ("StreamTrades", "t", messages.trade),
-        ("StreamBars", "b", messages.bar),
-        ("StreamUpdatedBars", "u", messages.bar),
-        ("StreamDailyBars", "d", messages.bar),
-        ("StreamStatuses", "s", messages.status),
-        ("StreamLulds", "l", messages.luld),
-        ("StreamCorrections", "c", messages.correction),
-        ("StreamCancelErrors", "x", messages.cancel_error),
-        ("StreamImbalances", "i", messages.imbalance),
-        ("StreamOptionQuotes", "q", messages.option_quote),
-        ("StreamOptionTrades", "t", messages.option_trade),
-        ("StreamCryptoQuotes", "q", messages.crypto_quote),
-        ("StreamCryptoTrades", "t", messages.crypto_trade),
-        ("StreamCryptoBars", "b", messages.crypto_bar),
-        ("StreamCryptoUpdatedBars", "u", messages.crypto_bar),
-        ("StreamCryptoDailyBars", "d", messages.crypto_bar),
-        ("StreamCryptoOrderBooks", "o", messages.order_book),
-        ("StreamNews", "n", messages.news),
+    method: Encoder(method, letter, make, table if COMPILED else b"")
+    for method, letter, make, table in (
+        ("StreamQuotes", "q", messages.quote, layouts.QUOTE),
+        ("StreamTrades", "t", messages.trade, layouts.TRADE),
+        ("StreamBars", "b", messages.bar, layouts.BAR),
+        ("StreamUpdatedBars", "u", messages.bar, layouts.BAR),
+        ("StreamDailyBars", "d", messages.bar, layouts.BAR),
+        ("StreamStatuses", "s", messages.status, b""),
+        ("StreamLulds", "l", messages.luld, b""),
+        ("StreamCorrections", "c", messages.correction, b""),
+        ("StreamCancelErrors", "x", messages.cancel_error, b""),
+        ("StreamImbalances", "i", messages.imbalance, b""),
+        ("StreamOptionQuotes", "q", messages.option_quote, layouts.OPTION_QUOTE),
+        ("StreamOptionTrades", "t", messages.option_trade, layouts.OPTION_TRADE),
+        ("StreamCryptoQuotes", "q", messages.crypto_quote, layouts.CRYPTO_QUOTE),
+        ("StreamCryptoTrades", "t", messages.crypto_trade, layouts.CRYPTO_TRADE),
+        ("StreamCryptoBars", "b", messages.crypto_bar, layouts.CRYPTO_BAR),
+        ("StreamCryptoUpdatedBars", "u", messages.crypto_bar, layouts.CRYPTO_BAR),
+        ("StreamCryptoDailyBars", "d", messages.crypto_bar, layouts.CRYPTO_BAR),
+        ("StreamCryptoOrderBooks", "o", messages.order_book, b""),
+        ("StreamNews", "n", messages.news, b""),
     )
 }

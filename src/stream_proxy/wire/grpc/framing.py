@@ -1,7 +1,7 @@
 """A gRPC message on the wire, and the fields that every response carries beside its item.
 
 Fields of a protobuf message may come in any order, so an item is made once and these fields are
-put behind it: ``grpc_message(item, item_fields(…))`` is a whole response.
+put behind it: ``grpc_message(item, sequence_field(…) + …)`` is a whole response.
 Sources: "gRPC over HTTP2" (Length-Prefixed-Message), "Protocol Buffers: Encoding".
 """
 
@@ -35,7 +35,6 @@ def received_field(received_ns: int) -> bytes:
     return StreamQuotesResponse(received_at=timestamp(received_ns)).SerializeToString()
 
 
-def item_fields(sequence: int, received_ns: int, of_feed: bytes) -> bytes:
-    """Everything beside one item; ``of_feed`` are its `feed_fields`."""
-    numbered = StreamQuotesResponse(sequence=sequence).SerializeToString()
-    return numbered + received_field(received_ns) + of_feed
+def sequence_field(sequence: int) -> bytes:
+    """The place of an item in its feed."""
+    return StreamQuotesResponse(sequence=sequence).SerializeToString()

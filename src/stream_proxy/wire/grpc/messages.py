@@ -30,16 +30,16 @@ class NotEncodable(ValueError):
     """An item that the contract has no form for: damaged, of another type, a value not its own."""
 
 
-def build(types: frozenset[str], make: Callable[[_Values], Message], item: Item) -> bytes:
-    """Serialize the response to an item in msgpack, of one of these types.
+def build(letter: str, make: Callable[[_Values], Message], item: Item) -> bytes:
+    """Serialize the response to an item in msgpack, of this type.
 
     Raises:
         NotEncodable: it can't be said in the contract.
     """
     try:
         values = MSGPACK.decode_fields(item)
-        if values.get("T") not in types:
-            raise NotEncodable(f"not of type {', '.join(sorted(types))}")
+        if values.get("T") != letter:
+            raise NotEncodable(f"not of type {letter}")
         return make(values).SerializeToString()
     except (FrameDamaged, TypeError) as error:
         raise NotEncodable(str(error)) from error
