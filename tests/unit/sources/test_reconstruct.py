@@ -50,7 +50,7 @@ def test_random_trading(seed: int, before: int, after: int) -> None:
     orders = list_orders(account, OrderFilter("all", 10_000, ascending=True, nested=True), None)
     fills = list_activities(account, ActivityFilter(10_000, ascending=True), None)
 
-    made, left_out = missing_events(orders, fills, since)
+    made, left_out = missing_events(orders, fills, since, told={})
 
     assert not left_out
     submitted = {order["id"]: parse_rfc3339(order["submitted_at"]) for order in orders}
@@ -82,7 +82,8 @@ def test_fills_that_rest_doesn_t_show_yet() -> None:
     engine.submit(account, request, START + 1)
     engine.step(START + STEP)
     orders = list_orders(account, OrderFilter("all", 10, nested=True), None)
-    assert missing_events(orders, [], START) == ([], 1)
-    made, left_out = missing_events(orders, [], START, aggregate=True)
+    made, left_out = missing_events(orders, [], START, told={})
+    assert not made and left_out == orders
+    made, left_out = missing_events(orders, [], START, told={}, overdue_ns=START + STEP)
     assert [event.event for event in made] == ["new", "fill"] and not left_out
     assert made[1].filled_qty == "4"

@@ -6,19 +6,26 @@ from which the events are reconstructed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
+from stream_proxy.model.fills import Fill
 from stream_proxy.model.orders import KnownOrder, OrderEvent, Origin
-from stream_proxy.model.time import parse_rfc3339
-from stream_proxy.sources.trading.reconstruct import missing_events
+from stream_proxy.sources.trading.missing_fills import instant_of
+from stream_proxy.sources.trading.reconstruct import missing_events, order_ids
 from stream_proxy.sources.trading.rest import TradingRest
 from stream_proxy.wire.alpaca.codec import FrameDamaged
 from stream_proxy.wire.alpaca.trade_updates import read_event
 
 OVERLAP_NS = 60_000_000_000
 """Ask for a minute more than was missed: clocks differ, and REST lags. Duplicates are dropped."""
+
+OVERDUE_NS = 60_000_000_000
+"""So old is a fill that the account's record of fills should show."""
+
+Told: TypeAlias = Callable[[Sequence[str]], Awaitable[Mapping[str, Sequence[Fill]]]]
+"""Gives the fills that our record has of some orders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +47,36 @@ class Findings:
         events: in the order in which they happened; some may be known already.
         exact: whether they are Alpaca's own events.
         left_out: orders of which REST doesn't show all fills yet.
+        unreadable: events of Alpaca's record of which nobody can tell what they say; our record
+            isn't complete without them.
+        reason: why the first of these can't be read; nothing of what it says.
     """
 
     events: list[OrderEvent]
     exact: bool
     left_out: int = 0
     unreadable: int = 0
+    reason: str = ""
+
+
+async def _nothing_told(ids: Sequence[str]) -> Mapping[str, Sequence[Fill]]:
+    return {}
 
 
 async def reconcile(
-    rest: TradingRest, position: Position, until_ns: int, *, aggregate: bool = False
+    rest: TradingRest,
+    position: Position,
+    until_ns: int,
+    *,
+    told: Told = _nothing_told,
+    aggregate: bool = False,
 ) -> Findings:
     """Find what happened between a position and an instant.
 
     Args:
-        aggregate: make one fill of what the account's record of fills doesn't show.
+        told: asks our record for its fills.
+        aggregate: make one fill of what the account's record of fills should show by now and
+            doesn't.
 
     Raises:
         RestFailed: REST gave no usable answer; nothing is known of the gap.
@@ -70,16 +92,22 @@ async def reconcile(
         # Those that are still open in one call; asked one by one is only what has ended since.
         orders |= {str(order["id"]): order for order in await rest.open_orders()}
     await _fetch(rest, orders, position.open_orders)
-    submitted = (order.submitted_ns for order in position.open_orders.values())
-    oldest_ns = min([from_ns, *(instant or from_ns for instant in submitted)])
-    # Fills of the open orders from their beginning, so that they add up.
-    fills = await rest.fills(max(oldest_ns - 1_000_000_000, 0))
-    recent = [fill for fill in fills if _instant(fill.get("transaction_time")) >= after_ns]
-    await _fetch(rest, orders, dict.fromkeys(str(fill.get("order_id")) for fill in recent))
-    events, left_out = missing_events(
-        orders.values(), fills, position.since_ns, aggregate=aggregate
-    )
-    return Findings(events, exact=False, left_out=left_out)
+    fills = await rest.fills(after_ns - 1)
+    await _fetch(rest, orders, dict.fromkeys(str(fill.get("order_id")) for fill in fills))
+    known = await told(order_ids(orders.values()))
+    events, left_out = missing_events(orders.values(), fills, position.since_ns, told=known)
+    if left_out:
+        # Some may be older than the gap: then from the beginning of their orders.
+        submitted = [instant_of(order.get("submitted_at")) or from_ns for order in left_out]
+        fills = await rest.fills(max(min([from_ns, *submitted]) - 1_000_000_000, 0))
+        events, left_out = missing_events(
+            orders.values(),
+            fills,
+            position.since_ns,
+            told=known,
+            overdue_ns=until_ns - OVERDUE_NS if aggregate else 0,
+        )
+    return Findings(events, exact=False, left_out=len(left_out))
 
 
 async def _fetch(
@@ -92,13 +120,16 @@ async def _fetch(
 
 
 def _exact(raw: list[bytes]) -> Findings:
-    events, unreadable = [], 0
+    events: list[OrderEvent] = []
+    reasons = []
     for data in raw:
         try:
             events.append(read_event(data, Origin.REPLAYED))
-        except FrameDamaged:
-            unreadable += 1
-    return Findings(events, exact=True, unreadable=unreadable)
+        except FrameDamaged as damage:
+            reasons.append(str(damage)[:120])
+    return Findings(
+        events, exact=True, unreadable=len(reasons), reason=reasons[0] if reasons else ""
+    )
 
 
 async def standing_orders(rest: TradingRest) -> list[KnownOrder]:
@@ -108,13 +139,6 @@ async def standing_orders(rest: TradingRest) -> list[KnownOrder]:
     looked at whenever there was a gap.
     """
     return [
-        KnownOrder(str(order["id"]), "", "0", _instant(order.get("submitted_at")))
+        KnownOrder(str(order["id"]), "", "0", instant_of(order.get("submitted_at")))
         for order in await rest.open_orders()
     ]
-
-
-def _instant(value: object) -> int:
-    try:
-        return parse_rfc3339(str(value))
-    except ValueError:
-        return 0

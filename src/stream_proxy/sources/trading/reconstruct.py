@@ -10,15 +10,25 @@ Source: Alpaca, "Orders", "Account Activities", "WebSocket Streaming" (trading).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from stream_proxy.model.fills import Fill
 from stream_proxy.model.orders import OrderEvent, Origin
-from stream_proxy.model.time import parse_rfc3339, rfc3339
+from stream_proxy.model.time import rfc3339
+from stream_proxy.sources.trading.missing_fills import (
+    ZERO,
+    MissingFill,
+    decimal_of,
+    instant_of,
+    missing_fills,
+)
 from stream_proxy.wire.alpaca.trade_updates import RECONSTRUCTED_KEY, read_event
 
+AGGREGATED_KEY = "aggregated"
+"""Marks a fill that may stand for several, told as one since Alpaca didn't show them in time."""
 _ENDED_AT = {
     "canceled": "canceled_at",
     "expired": "expired_at",
@@ -29,36 +39,48 @@ _ENDED_AT = {
 
 def missing_events(
     orders: Iterable[Mapping[str, Any]],
-    fills: Sequence[Mapping[str, Any]],
+    fills: Iterable[Mapping[str, Any]],
     since_ns: int,
     *,
-    aggregate: bool = False,
-) -> tuple[list[OrderEvent], int]:
+    told: Mapping[str, Sequence[Fill]],
+    overdue_ns: int = 0,
+) -> tuple[list[OrderEvent], list[Mapping[str, Any]]]:
     """Give what happened to these orders since the record began, oldest first.
 
-    Each order's life is made from its beginning, and what is known of it falls out in the journal:
-    that some event of an order is known doesn't say that those before it are.
-    Also gives the number of orders that were left out, because their fills don't add up yet.
+    Each order's life is made from its beginning. Fills that were told are left out; what else is
+    known of it falls out in the journal: that some event of an order is known doesn't say that
+    those before it are.
+    Also gives the orders that were left out, because their fills don't add up yet.
 
     Args:
         orders, fills: as REST gives them; legs are looked at where they are nested.
         since_ns: when the record began; what happened before isn't told.
-        aggregate: make one fill of what the account's record of fills doesn't show, rather than
-            leave the order out until it does.
+        told: the fills in our record, by order.
+        overdue_ns: what the account's record of fills doesn't show, although it happened up to this
+            instant, is made one fill, rather than left out with its order until it is shown.
     """
     by_order: dict[str, list[Mapping[str, Any]]] = {}
     for fill in fills:
         by_order.setdefault(str(fill.get("order_id")), []).append(fill)
     made: list[OrderEvent] = []
-    left_out = 0
+    left_out = []
     for order, surely in _with_legs(orders):
-        events = _of_order(order, by_order.get(str(order["id"]), ()), aggregate, surely)
-        if events is None:
-            left_out += 1
+        order_id = str(order["id"])
+        missing = missing_fills(
+            order, by_order.get(order_id, ()), told.get(order_id, ()), overdue_ns
+        )
+        if missing is None:
+            left_out.append(order)
         else:
+            events = _life(order, missing, surely)
             made += [event for event in events if event.timestamp_ns >= since_ns]
     # Stable: what happened in one instant to one order stays in the order of its life.
     return sorted(made, key=lambda event: event.timestamp_ns), left_out
+
+
+def order_ids(orders: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The ids of orders and their legs."""
+    return [str(order["id"]) for order, _ in _with_legs(orders)]
 
 
 def _with_legs(
@@ -73,6 +95,8 @@ def _with_legs(
     seen: set[str] = set()
     for order in orders:
         legs = order.get("legs") or ()
+        if order.get("order_class") == "mleg" and not legs:
+            continue  # a leg that was asked for by itself
         exits = [] if order.get("order_class") == "mleg" else legs
         # One that was replaced has given its exits to its successor.
         is_exit = (
@@ -92,58 +116,40 @@ def _with_legs(
                 yield one, surely
 
 
-def _of_order(
-    order: Mapping[str, Any], fills: Sequence[Mapping[str, Any]], aggregate: bool, surely: bool
-) -> list[OrderEvent] | None:
-    """An order's life; None where its fills don't add up."""
-    submitted_ns = _instant(order.get("submitted_at"))
+def _life(
+    order: Mapping[str, Any], missing: Iterable[MissingFill], surely: bool
+) -> list[OrderEvent]:
+    """An order's life, but for the fills that were told."""
+    last_ns = instant_of(order.get("submitted_at"))
     made = []
     status = str(order.get("status"))
-    filled = cost = Decimal(0)
-    ended_unfilled = status in _ENDED_AT and not _decimal(order.get("filled_qty"))
+    total = decimal_of(order.get("filled_qty"))
+    ended_unfilled = status in _ENDED_AT and not total
     if status not in ("pending_new", "accepted", "held", "rejected") and (
         surely or not ended_unfilled
     ):
-        made.append(_event("new", order, submitted_ns, "new", filled, None))
-    last_ns = submitted_ns
-    for fill in sorted(fills, key=lambda f: _decimal(f.get("cum_qty"))):
-        cumulative = _decimal(fill.get("cum_qty"))
-        quantity, price = _decimal(fill.get("qty")), _decimal(fill.get("price"))
-        cost += quantity * price
-        last_ns = _instant(fill.get("transaction_time"))
-        average = cost / cumulative if filled + quantity == cumulative else None
-        made.append(_fill(order, last_ns, quantity, price, cumulative, average))
-        filled = cumulative
-    total = _decimal(order.get("filled_qty"))
-    if total > filled:
-        if not aggregate:
-            return None
-        # The account's record still doesn't show it: one event for all of it.
-        price = _decimal(order.get("filled_avg_price"))
-        last_ns = _instant(order.get("filled_at") or order.get("updated_at"))
-        made.append(_fill(order, last_ns, total - filled, price, total, price))
+        made.append(_event("new", order, last_ns, "new", ZERO, None))
+    for one in missing:
+        last_ns = one.fill.instant_ns
+        made.append(_fill(order, one))
     ended_at = _ENDED_AT.get(status)
     if ended_at or status == "done_for_day":
-        instant = _instant(order.get(ended_at or "updated_at") or order.get("updated_at"))
+        instant = instant_of(order.get(ended_at or "updated_at") or order.get("updated_at"))
         made.append(_event(status, order, max(instant, last_ns), status, total, None))
     return made
 
 
-def _fill(
-    order: Mapping[str, Any],
-    instant_ns: int,
-    quantity: Decimal,
-    price: Decimal,
-    cumulative: Decimal,
-    average: Decimal | None,
-) -> OrderEvent:
-    ordered = _decimal(order.get("qty"))
-    whole = cumulative >= ordered > 0 or (
-        str(order.get("status")) == "filled" and cumulative == _decimal(order.get("filled_qty"))
+def _fill(order: Mapping[str, Any], missing: MissingFill) -> OrderEvent:
+    fill = missing.fill
+    ordered = decimal_of(order.get("qty"))
+    whole = fill.end >= ordered > 0 or (
+        str(order.get("status")) == "filled" and fill.end == decimal_of(order.get("filled_qty"))
     )
-    extra = {"price": _text(price), "qty": _text(quantity)}
+    extra: dict[str, Any] = {"price": _text(fill.price), "qty": _text(fill.quantity)}
+    if missing.aggregated:
+        extra[AGGREGATED_KEY] = True
     event, status = ("fill", "filled") if whole else ("partial_fill", "partially_filled")
-    return _event(event, order, instant_ns, status, cumulative, average, extra)
+    return _event(event, order, fill.instant_ns, status, fill.end, missing.average, extra)
 
 
 def _event(
@@ -167,19 +173,5 @@ def _event(
     return read_event(made, Origin.RECONSTRUCTED)
 
 
-def _decimal(value: object) -> Decimal:
-    try:
-        return Decimal(str(value))
-    except InvalidOperation:
-        return Decimal(0)
-
-
 def _text(value: Decimal) -> str:
     return format(value.normalize(), "f") if value else "0"
-
-
-def _instant(value: object) -> int:
-    try:
-        return parse_rfc3339(str(value))
-    except ValueError:
-        return 0
