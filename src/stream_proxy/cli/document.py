@@ -19,8 +19,9 @@ from typer.models import ArgumentInfo, OptionInfo
 from stream_proxy.config.aliases import ALIASES
 from stream_proxy.config.load import PREFIX
 from stream_proxy.config.schema import Settings
+from stream_proxy.control.refusals import CAUSES, PROBES_FAIL
 from stream_proxy.outlets.limits import CLOSE_GOING_AWAY, CLOSE_POLICY
-from stream_proxy.outlets.orders import CLOSE_POSITION_LOST, CLOSE_SLOW
+from stream_proxy.outlets.orders import CLOSE_POSITION_LOST, CLOSE_SLOW, CLOSE_TRY_LATER
 from stream_proxy.wire.alpaca.codes import ERROR_CODES, Verdict
 
 _GENERATED = "<!-- Made by `stream-proxy document --write docs`; edit the code instead. -->"
@@ -48,6 +49,12 @@ _CLOSE_CODES = (
         1009,
         "A message of the consumer was too large.",
         "Subscribe in several messages, or raise `max_message_bytes`.",
+    ),
+    (
+        CLOSE_TRY_LATER,
+        "Order updates can't be served: the order journal can't be used. A message just before "
+        "says why.",
+        "Do at the proxy what the message says; reconnect, with growing delays.",
     ),
     (
         CLOSE_SLOW,
@@ -223,6 +230,7 @@ def errors_page() -> str:
             for row in ERROR_CODES.values()
         ),
     )
+    causes = ((cause.status, cause.why, cause.cure) for cause in (*CAUSES, PROBES_FAIL))
     return (
         f"# Errors\n\n{_GENERATED}\n\n"
         "Consumers get Alpaca's own codes and texts, "
@@ -233,7 +241,11 @@ def errors_page() -> str:
         f"{_table(('code', 'why', 'what to do'), _CLOSE_CODES)}\n"
         "## Refused handshakes\n\n"
         "The body of the answer is a sentence that says the same.\n\n"
-        f"{_table(('HTTP status', 'why', 'what to do'), _HTTP_STATUSES)}"
+        f"{_table(('HTTP status', 'why', 'what to do'), _HTTP_STATUSES)}\n"
+        "## Answers over HTTP\n\n"
+        'On port 8082 an error is `{"code":40410000,"message":"…"}`, as Alpaca\'s REST has it: the '
+        "HTTP status and five digits, and a sentence that says the same.\n\n"
+        f"{_table(('HTTP status', 'why', 'what to do'), causes)}"
     )
 
 

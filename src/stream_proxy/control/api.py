@@ -10,10 +10,8 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, StreamingResponse
 from pydantic import BaseModel, Field
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stream_proxy import __version__
@@ -22,7 +20,7 @@ from stream_proxy.control.docs_page import HEADERS, docs_page
 from stream_proxy.control.gate import CUT, Gate
 from stream_proxy.control.health import Health, HealthReport, Verdict
 from stream_proxy.control.readiness import Readiness, ReadinessReport
-from stream_proxy.control.refusals import Refused, described
+from stream_proxy.control.refusals import Refused, answer_errors, described
 from stream_proxy.control.status import (
     CONSUMERS_LISTED,
     MOST_CONSUMERS_LISTED,
@@ -93,7 +91,7 @@ def control_api(
         redoc_url=None,
         responses=described(403, 421),
     )
-    _answer_errors(api)
+    answer_errors(api)
     page = ""
 
     @api.get("/docs", response_class=HTMLResponse, include_in_schema=False)
@@ -235,29 +233,6 @@ _STREAM_PARAMETERS = {
         )
     ]
 }
-
-
-def _answer_errors(api: FastAPI) -> None:
-    """Give the framework's own errors the shape of all the others."""
-
-    @api.exception_handler(Refused)
-    async def refuse(request: Request, refused: Refused) -> Response:
-        return refused.response()
-
-    @api.exception_handler(HTTPException)
-    async def refuse_request(request: Request, error: HTTPException) -> Response:
-        text = {
-            404: "Nothing is served at this path. /docs lists what is.",
-            405: "This path doesn't know that method. /docs lists what it knows.",
-        }.get(error.status_code, str(error.detail))
-        answer = Refused(error.status_code, text).response()
-        answer.headers.update(error.headers or {})
-        return answer
-
-    @api.exception_handler(RequestValidationError)
-    async def refuse_parameters(request: Request, error: RequestValidationError) -> Response:
-        found = error.errors()[0]
-        return Refused(422, f"{found['loc'][-1]}: {found['msg']}").response()
 
 
 def _answer(report: BaseModel, status: int = 200) -> Response:

@@ -36,6 +36,14 @@ class OrderSide(Protocol):
     def trouble(self) -> JournalError | None:
         """Why the journal can't be used; None while it can."""
 
+    @property
+    def journal_waiting(self) -> int:
+        """Pieces of work that aren't on the disk yet."""
+
+    @property
+    def journal_commits(self) -> int:
+        """Transactions written since the start."""
+
     def path(self, path: str) -> OrderPath | None:
         """What a path of the trading stream leads to."""
 
@@ -137,7 +145,8 @@ def account_condition(feed: OrderFeed) -> Condition:
             subject,
             Grade.PARTLY,
             False,
-            f"{subject} is connected{_since(status)} and asks Alpaca for what it missed",
+            f"{subject} is connected since {_moment(status.since_ns)} and asks Alpaca for what it "
+            "missed",
             "It takes seconds; if it lasts, the log says what Alpaca answers.",
         )
     return Condition(subject, Grade.FAILS, False, _away(subject, status), _cure(status))
@@ -152,8 +161,9 @@ def journal_condition(trouble: JournalError | None, since_ns: int) -> Condition:
 
 
 def _away(subject: str, status: UpstreamStatus) -> str:
+    since = f" since {_moment(status.away_since_ns)}" if status.away_since_ns else ""
     why = f": {status.why.rstrip('. ')}" if status.why else ""
-    return f"{subject} is {status.state.value}{_since(status)}{why}"
+    return f"{subject} is away{since} ({status.state.value.replace('_', ' ')}){why}"
 
 
 def _cure(status: UpstreamStatus) -> str:
@@ -171,10 +181,6 @@ def _cure(status: UpstreamStatus) -> str:
                 "It is tried again by itself; if it lasts, check the network, the address and "
                 "Alpaca's status page."
             )
-
-
-def _since(status: UpstreamStatus) -> str:
-    return f" since {_moment(status.since_ns)}" if status.since_ns else ""
 
 
 def _moment(ns: int) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import Response
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
 
 
 class Refusal(BaseModel):
@@ -73,15 +75,15 @@ CAUSES = (
     Cause(422, "A parameter can't be read, or two contradict each other.", "Correct it."),
     Cause(
         503,
-        "`/health`: nothing that is wanted works, or the order journal doesn't. "
-        "`/readyz`: not ready.",
-        "The answer names what is wrong, since when, and what to do.",
-    ),
-    Cause(
-        503,
         "Order events: `max_connections` are open, or the journal doesn't answer.",
         "The message says which; try again.",
     ),
+)
+
+PROBES_FAIL = Cause(
+    503,
+    "`/health`: nothing that is wanted works, or the order journal doesn't. `/readyz`: not ready.",
+    "The answer, which has its usual form, names what is wrong, since when, and what to do.",
 )
 
 
@@ -94,3 +96,26 @@ def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in statuses
     }
+
+
+def answer_errors(api: FastAPI) -> None:
+    """Give the framework's own errors the shape of all the others."""
+
+    @api.exception_handler(Refused)
+    async def refuse(request: Request, refused: Refused) -> Response:
+        return refused.response()
+
+    @api.exception_handler(HTTPException)
+    async def refuse_request(request: Request, error: HTTPException) -> Response:
+        text = {
+            404: "Nothing is served at this path. /docs lists what is.",
+            405: "This path doesn't know that method. /docs lists what it knows.",
+        }.get(error.status_code, str(error.detail))
+        answer = Refused(error.status_code, text).response()
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @api.exception_handler(RequestValidationError)
+    async def refuse_parameters(request: Request, error: RequestValidationError) -> Response:
+        found = error.errors()[0]
+        return Refused(422, f"{found['loc'][-1]}: {found['msg']}").response()

@@ -58,6 +58,9 @@ class UpstreamCounts(BaseModel):
     attempts: int = Field(description="To connect.")
     connections: int = Field(description="Those that succeeded.")
     interruptions: int = Field(description="Connections and attempts that ended in failure.")
+    away_since: str | None = Field(
+        description="Since when it isn't connected, over all attempts, RFC 3339; null while it is."
+    )
     last_message: str | None = Field(description="When the latest came, RFC 3339.")
     last_message_age_ms: int | None
 
@@ -90,6 +93,13 @@ class AccountStatus(AccountReadiness, UpstreamCounts):
     duplicates: int = Field(description="Events that came again.")
 
 
+class JournalStatus(JournalReadiness):
+    """The order journal of all accounts."""
+
+    waiting: int = Field(description="Pieces of work that aren't on the disk yet.")
+    commits: int = Field(description="Transactions written since the start.")
+
+
 class ConsumerList(BaseModel):
     """Who is served."""
 
@@ -108,7 +118,7 @@ class StatusReport(BaseModel):
     uptime_seconds: float
     feeds: dict[str, FeedStatus] = Field(description="Those that were started, by name.")
     accounts: dict[str, AccountStatus] = Field(description="Those with credentials, by name.")
-    journal: JournalReadiness
+    journal: JournalStatus
     consumers: ConsumerList
 
 
@@ -142,7 +152,11 @@ class Status:
                 name: self._feed(handler, now_ns) for name, handler in self._market.handlers.items()
             },
             accounts={name: self._account(name, now_ns) for name in self._orders.accounts},
-            journal=self._readiness.journal_readiness(now_ns),
+            journal=JournalStatus(
+                **self._readiness.journal_readiness(now_ns).model_dump(),
+                waiting=self._orders.journal_waiting,
+                commits=self._orders.journal_commits,
+            ),
             consumers=ConsumerList(
                 total=sum(source.consumer_count() for source in self._consumers),
                 listed=listed,
@@ -187,6 +201,7 @@ def _counts(upstream: UpstreamStatus, now_ns: int) -> UpstreamCounts:
         attempts=upstream.attempts,
         connections=upstream.connections,
         interruptions=upstream.interruptions,
+        away_since=moment(upstream.away_since_ns),
         last_message=milliseconds(last_ns) if last_ns else None,
         last_message_age_ms=max(0, now_ns - last_ns) // _NS_PER_MS if last_ns else None,
     )
