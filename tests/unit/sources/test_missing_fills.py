@@ -54,6 +54,7 @@ class Life:
         return order
 
     def activity(self, fill: Fill) -> dict[str, Any]:
+        """A fill as the account's activities show it."""
         return {
             "id": f"{fill.end:f}",
             "order_id": "order",
@@ -174,7 +175,7 @@ def test_the_price_of_what_is_not_shown(life: Life, data: st.DataObject) -> None
     order = life.order(count)
     found = missing_fills(
         order,
-        [life.activity(f) for n, f in enumerate(life.fills) if n not in hidden | heard],
+        [f for n, f in enumerate(life.fills) if n not in hidden | heard],
         [life.fills[number] for number in heard],
         LATER,
     )
@@ -241,7 +242,7 @@ def test_a_hole_in_the_middle() -> None:
 def test_a_hole_that_the_average_does_not_speak_of() -> None:
     """Activities ahead of the order: its average is of less than is filled."""
     life = life_of(("1", "10"), ("2", "16"), ("4", "20"))
-    found = missing_fills(life.order(1), [life.activity(life.fills[2])], [], LATER)
+    found = missing_fills(life.order(1), [life.fills[2]], [], LATER)
     assert found is not None
     assert [(one.fill.end, one.fill.price, one.aggregated) for one in found] == [
         (3, 20, True),

@@ -37,22 +37,22 @@ class MissingFill(NamedTuple):
 
 def missing_fills(
     order: Mapping[str, Any],
-    activities: Iterable[Mapping[str, Any]],
+    shown: Iterable[Fill],
     told: Iterable[Fill],
     overdue_ns: int,
 ) -> list[MissingFill] | None:
     """Give what is to be told, in the order's own course; None while a hole is waited for.
 
     Args:
-        activities: the fills of this order that the account's record shows.
+        shown: the fills of this order that the account's activities show.
         told: what our record has of it.
         overdue_ns: holes up to this instant are waited for no longer.
     """
     covered = sorted(told)
     missing = []
-    for shown in sorted(map(_read, activities)):
-        for start, end in uncovered(shown.start, shown.end, covered):
-            missing.append(shown._replace(start=start, end=end))
+    for fill in sorted(shown):
+        for start, end in uncovered(fill.start, fill.end, covered):
+            missing.append(fill._replace(start=start, end=end))
             covered.append(missing[-1])
     covered.sort()
     total = decimal_of(order.get("filled_qty"))
@@ -66,7 +66,8 @@ def missing_fills(
     ]
 
 
-def _read(activity: Mapping[str, Any]) -> Fill:
+def read_activity(activity: Mapping[str, Any]) -> Fill:
+    """What part of its order an activity shows."""
     end = decimal_of(activity.get("cum_qty"))
     return Fill(
         end - decimal_of(activity.get("qty")),

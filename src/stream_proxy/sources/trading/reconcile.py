@@ -114,8 +114,11 @@ async def _fetch(
     rest: TradingRest, orders: dict[str, dict[str, Any]], wanted: Iterable[str]
 ) -> None:
     """Ask one by one for orders that a list by time of submission doesn't show."""
+    shown = {str(leg["id"]) for order in orders.values() for leg in order.get("legs") or ()}
     for order_id in wanted:
-        if order_id not in orders and (found := await rest.order(order_id)) is not None:
+        if order_id in shown or order_id in orders:
+            continue
+        if (found := await rest.order(order_id)) is not None:
             orders[order_id] = found
 
 

@@ -24,7 +24,9 @@ from stream_proxy.sources.trading.missing_fills import (
     decimal_of,
     instant_of,
     missing_fills,
+    read_activity,
 )
+from stream_proxy.sources.trading.multi_leg import fills_in_units
 from stream_proxy.wire.alpaca.trade_updates import RECONSTRUCTED_KEY, read_event
 
 AGGREGATED_KEY = "aggregated"
@@ -59,16 +61,17 @@ def missing_events(
         overdue_ns: what the account's record of fills doesn't show, although it happened up to this
             instant, is made one fill, rather than left out with its order until it is shown.
     """
-    by_order: dict[str, list[Mapping[str, Any]]] = {}
+    shown: dict[str, list[Fill]] = {}
     for fill in fills:
-        by_order.setdefault(str(fill.get("order_id")), []).append(fill)
+        shown.setdefault(str(fill.get("order_id")), []).append(read_activity(fill))
     made: list[OrderEvent] = []
     left_out = []
     for order, surely in _with_legs(orders):
         order_id = str(order["id"])
-        missing = missing_fills(
-            order, by_order.get(order_id, ()), told.get(order_id, ()), overdue_ns
-        )
+        of_order = shown.get(order_id, [])
+        if order.get("order_class") == "mleg":
+            of_order = fills_in_units(order["legs"], shown)
+        missing = missing_fills(order, of_order, told.get(order_id, ()), overdue_ns)
         if missing is None:
             left_out.append(order)
         else:
