@@ -25,6 +25,29 @@ class UpstreamState(Enum):
     STOPPED = "stopped"
 
 
+class Cause(Enum):
+    """What ended a connection, or kept it from being made."""
+
+    UNREACHABLE = "unreachable"
+    """No socket: address, network, TLS, or no answer in time."""
+    REFUSED = "refused"
+    """An HTTP status instead of a WebSocket."""
+    SLOT_TAKEN = "slot_taken"
+    """Error 406 or HTTP 429: another connection holds the one slot."""
+    ERROR = "error"
+    """Any other error that Alpaca sent."""
+    UNANSWERED = "unanswered"
+    """A handshake, a subscribe or a question got no answer in time."""
+    HALF_OPEN = "half_open"
+    """A ping got no pong in time."""
+    MUTE = "mute"
+    """Connected, but without data while the market was open."""
+    LOST = "lost"
+    """The other side ended it, with a close frame or without."""
+    INTERNAL = "internal"
+    """A mistake in the proxy."""
+
+
 @dataclass(slots=True)
 class UpstreamStatus:
     """Kept by the source, read by everybody. Times are wall-clock nanoseconds.
@@ -32,6 +55,8 @@ class UpstreamStatus:
     Attributes:
         since_ns: since when it is in this state.
         away_since_ns: since when it isn't connected, over all attempts; 0 while it is.
+        causes: the interruptions by what caused them.
+        errors: what Alpaca refused or ended with an error, by its code.
     """
 
     state: UpstreamState = UpstreamState.IDLE
@@ -46,6 +71,8 @@ class UpstreamStatus:
     interruptions: int = 0
     last_message_ns: int = 0
     surprises: dict[str, int] = field(default_factory=dict)
+    causes: dict[Cause, int] = field(default_factory=lambda: dict.fromkeys(Cause, 0))
+    errors: dict[int, int] = field(default_factory=dict)
 
     def enter(
         self, state: UpstreamState, why: str, now_ns: int, error: ErrorCode | None = None
@@ -58,3 +85,12 @@ class UpstreamStatus:
         elif not self.away_since_ns:
             self.away_since_ns = now_ns
         self.state, self.why, self.error = state, why, error
+
+    def interrupted(self, cause: Cause) -> None:
+        """A connection ended, or couldn't be made, and not because we wanted it."""
+        self.interruptions += 1
+        self.causes[cause] += 1
+
+    def failed(self, error: ErrorCode) -> None:
+        """Alpaca sent an error."""
+        self.errors[error.code] = self.errors.get(error.code, 0) + 1

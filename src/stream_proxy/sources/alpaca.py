@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from stream_proxy.feed.handler import CONTROL_TYPES, FeedHandler
-from stream_proxy.feed.upstream_status import UpstreamState
+from stream_proxy.feed.upstream_status import Cause, UpstreamState
 from stream_proxy.model.time import NS_PER_SECOND, rfc3339
 from stream_proxy.runtime.backoff import Backoff
 from stream_proxy.runtime.clock import Clock
@@ -66,6 +66,7 @@ class Ending:
     """Why a connection ended and what that means."""
 
     why: str
+    cause: Cause = Cause.LOST
     verdict: Verdict = Verdict.RETRY
     error: ErrorCode | None = None
     wait_seconds: float | None = None
@@ -132,11 +133,11 @@ class AlpacaSource:
             except Exception:
                 # A bug of ours must not take the feed away for good.
                 self._log.exception("upstream.internal_error")
-                ending = Ending("an internal error of the proxy, see the log")
+                ending = Ending("an internal error of the proxy, see the log", Cause.INTERNAL)
                 self._handler.upstream_lost(ending.why)
             if self._stopping:
                 break
-            self._handler.upstream.interruptions += 1
+            self._handler.upstream.interrupted(ending.cause)
             if ending.verdict is Verdict.GIVE_UP:
                 self._give_up(ending)
                 return
@@ -286,10 +287,12 @@ class AlpacaSource:
                 self._handler.upstream_holds(topics)
                 self._pump()
             case Refused(error):
+                self._handler.upstream.failed(error)
                 self._surprised(f"a request was refused with {error.code} {error.text}")
                 self._handler.demand.refused(error)
                 self._pump()
             case Failed(error):
+                self._handler.upstream.failed(error)
                 self._end(self._failure(error))
             case Surprise(text):
                 self._surprised(text)
@@ -297,8 +300,9 @@ class AlpacaSource:
     def _failure(self, error: ErrorCode) -> Ending:
         why = f"{error.code} {error.text}: {error.cure}"
         if error.verdict is not Verdict.WAIT_FOR_SLOT:
-            return Ending(why, error.verdict, error)
-        return Ending(why, error.verdict, error, self._slot_wait_seconds())
+            return Ending(why, Cause.ERROR, error.verdict, error)
+        wait = self._slot_wait_seconds()
+        return Ending(why, Cause.SLOT_TAKEN, error.verdict, error, wait)
 
     def _slot_wait_seconds(self) -> float:
         """Ask early once, since the holder may just have left; then wait the window out.
@@ -316,12 +320,14 @@ class AlpacaSource:
                 # Bounded: a mistaken day must not become a day without data.
                 asked = failure.retry_after_seconds
                 wait = self._slot_wait_seconds() if asked is None else max(1.0, min(asked, 600.0))
-                return Ending(f"{why}. {CONNECTION_LIMIT.cure}", Verdict.WAIT_FOR_SLOT, None, wait)
+                why = f"{why}. {CONNECTION_LIMIT.cure}"
+                return Ending(why, failure.cause, Verdict.WAIT_FOR_SLOT, None, wait)
             case 401 | 403 | 404:
                 # Seen on retired hosts and during incidents: not worth dying for, nor a hurry.
-                return Ending(why, wait_seconds=self._timings.backoff_max_seconds)
+                wait = self._timings.backoff_max_seconds
+                return Ending(why, failure.cause, wait_seconds=wait)
             case _:
-                return Ending(why)
+                return Ending(why, failure.cause)
 
     # Keeping upstream in step
 
@@ -362,16 +368,17 @@ class AlpacaSource:
         timings = self._timings
         if self._session.state is not State.READY:
             if now_ns - opened_ns > timings.handshake_seconds * NS_PER_SECOND:
-                self._end(
-                    Ending(f"no {self._session.state.value} within {timings.handshake_seconds:g} s")
-                )
+                state = self._session.state.value
+                why = f"no {state} within {timings.handshake_seconds:g} s"
+                self._end(Ending(why, Cause.UNANSWERED))
             return
         if self._session.asked is not None:
             if now_ns - self._asked_ns > timings.acknowledgement_seconds * NS_PER_SECOND:
                 self._end(
                     Ending(
                         "no acknowledgement of a subscription within "
-                        f"{timings.acknowledgement_seconds:g} s"
+                        f"{timings.acknowledgement_seconds:g} s",
+                        Cause.UNANSWERED,
                     )
                 )
                 return
@@ -385,11 +392,8 @@ class AlpacaSource:
         if connection is None or self._ending is not None:
             return
         if self._pong_due_ns and now_ns > self._pong_due_ns:
-            self._end(
-                Ending(
-                    f"no pong within {self._timings.pong_seconds:g} s: the connection is half open"
-                )
-            )
+            why = f"no pong within {self._timings.pong_seconds:g} s: the connection is half open"
+            self._end(Ending(why, Cause.HALF_OPEN))
         elif now_ns - self._pinged_ns >= self._timings.ping_seconds * NS_PER_SECOND:
             self._pinged_ns = now_ns
             if not self._pong_due_ns:
@@ -414,7 +418,8 @@ class AlpacaSource:
         elif self._silence.is_mute(now_ns, channels):
             patience = self._silence.patience_ns(channels) / NS_PER_SECOND
             self._silence.gave_up()
-            self._end(Ending(f"connected but mute for {patience:.0f} s while the market is open"))
+            why = f"connected but mute for {patience:.0f} s while the market is open"
+            self._end(Ending(why, Cause.MUTE))
 
     # Bookkeeping
 

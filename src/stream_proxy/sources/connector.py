@@ -26,6 +26,8 @@ from picows import (
     ws_connect,
 )
 
+from stream_proxy.feed.upstream_status import Cause
+
 _MAX_FRAME_BYTES = 16 * 1024 * 1024
 _MAX_FRAGMENTS = 10_000
 _READ_BYTES = 1024 * 1024
@@ -72,6 +74,17 @@ class ConnectFailed(Exception):
 
     def __str__(self) -> str:
         return self.reason
+
+    @property
+    def cause(self) -> Cause:
+        """Which kind of failure this is."""
+        match self.status:
+            case None:
+                return Cause.UNREACHABLE
+            case 429:
+                return Cause.SLOT_TAKEN
+            case _:
+                return Cause.REFUSED
 
 
 class Connect(Protocol):

@@ -29,6 +29,8 @@ class GapLog:
         self._open: Gap | None = None
         self._last_end_ns = 0
         self.count = 0
+        self.closed_ns = 0
+        """The length of all that have ended, together."""
 
     def begin(self, from_ns: int, why: str, topics: int) -> None:
         """Open a gap; one that is open already goes on, and none reaches back into the last one."""
@@ -43,6 +45,7 @@ class GapLog:
         gap = Gap(self._open.from_ns, to_ns, self._open.why, self._open.topics)
         self._open = None
         self._last_end_ns = to_ns
+        self.closed_ns += to_ns - gap.from_ns
         self._gaps.append(gap)
         return gap
 

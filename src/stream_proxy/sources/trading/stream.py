@@ -17,7 +17,7 @@ from typing import TypeVar
 import structlog
 
 from stream_proxy.feed.orders import OrderFeed
-from stream_proxy.feed.upstream_status import UpstreamState
+from stream_proxy.feed.upstream_status import Cause, UpstreamState
 from stream_proxy.model.time import NS_PER_SECOND
 from stream_proxy.runtime.backoff import Backoff
 from stream_proxy.runtime.clock import Clock
@@ -104,6 +104,7 @@ class TradingSource:
         self._session: TradingSession | None = None
         self._connection: Connection | None = None
         self._ending = ""
+        self._cause = Cause.LOST
         self._wake = asyncio.Event()
         self._stopping = False
         self._listening_ns = 0
@@ -158,6 +159,7 @@ class TradingSource:
                 UpstreamState.SLOT_TAKEN if failure.status == 429 else UpstreamState.RECONNECTING,
                 failure.reason,
             )
+            self._cause = failure.cause
             return f"can't connect: {failure.reason}"
         self._connection = connection
         status.connections += 1
@@ -192,7 +194,7 @@ class TradingSource:
 
     async def _wait_after(self, why: str) -> None:
         seconds = self._backoff.next_delay_seconds()
-        self._feed.upstream.interruptions += 1
+        self._feed.upstream.interrupted(self._cause)
         if self._feed.upstream.state not in (UpstreamState.REFUSED, UpstreamState.SLOT_TAKEN):
             self._set_state(UpstreamState.RECONNECTING, why)
         self._log.warning("trading.interrupted", why=why, next_attempt_seconds=round(seconds, 2))
@@ -230,7 +232,7 @@ class TradingSource:
                 case Unauthorized(status):
                     self._refuse(status)
                 case Broken(reason):
-                    self._end(f"Alpaca says: {reason}")
+                    self._end(f"Alpaca says: {reason}", Cause.ERROR)
                 case Unexpected(text):
                     self._surprised(text)
         self._send()
@@ -274,7 +276,7 @@ class TradingSource:
             f"paper keys don't work for live, nor live keys for paper",
         )
         self._log.error("trading.refused", status=status)
-        self._end(status)
+        self._end(status, Cause.ERROR)
 
     def _send(self) -> None:
         session, connection = self._session, self._connection
@@ -291,10 +293,12 @@ class TradingSource:
         timings = self._timings
         if session.state is not TradingState.READY:
             if now_ns - opened_ns > timings.handshake_seconds * NS_PER_SECOND:
-                self._end(f"no {session.state.value} within {timings.handshake_seconds:g} s")
+                why = f"no {session.state.value} within {timings.handshake_seconds:g} s"
+                self._end(why, Cause.UNANSWERED)
             return
         if self._pong_due_ns and now_ns > self._pong_due_ns:
-            self._end(f"no pong within {timings.pong_seconds:g} s: the connection is half open")
+            why = f"no pong within {timings.pong_seconds:g} s: the connection is half open"
+            self._end(why, Cause.HALF_OPEN)
             return
         if now_ns - self._pinged_ns >= timings.ping_seconds * NS_PER_SECOND:
             self._pinged_ns = now_ns
@@ -306,7 +310,8 @@ class TradingSource:
             if since_probe_ns > timings.probe_answer_seconds * NS_PER_SECOND:
                 self._end(
                     f"no answer to listen within {timings.probe_answer_seconds:g} s: the server "
-                    "answers pings and nothing else"
+                    "answers pings and nothing else",
+                    Cause.UNANSWERED,
                 )
         elif since_probe_ns > timings.probe_seconds * NS_PER_SECOND:
             self._probed_ns = now_ns
@@ -409,9 +414,9 @@ class TradingSource:
 
     # Bookkeeping
 
-    def _end(self, why: str) -> None:
+    def _end(self, why: str, cause: Cause = Cause.LOST) -> None:
         if not self._ending:
-            self._ending = why
+            self._ending, self._cause = why, cause
         self._wake.set()
 
     def _surprised(self, text: str) -> None:
