@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import datetime
 import errno
+import secrets
 import ssl
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -277,6 +278,7 @@ class App:
             linger_seconds=settings.linger_seconds,
             subscribe_chunk=settings.subscribe_chunk,
             on_bad_message=lambda reason: self._bad_message(feed.name, reason),
+            epoch=secrets.token_hex(6),
         )
         assert self._hours is not None
         source = AlpacaSource(

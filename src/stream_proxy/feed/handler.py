@@ -12,7 +12,9 @@ from typing import Any
 from stream_proxy.feed.consumer import Consumer, Pending, Settle
 from stream_proxy.feed.upstream_status import UpstreamStatus
 from stream_proxy.hub.demand import Demand, Topic
-from stream_proxy.hub.hub import Hub
+from stream_proxy.hub.flow import add
+from stream_proxy.hub.hub import UNKNOWN, Hub
+from stream_proxy.hub.latency import Latency
 from stream_proxy.model.feeds import Feed
 from stream_proxy.model.topics import WILDCARD, SubscriptionSet
 from stream_proxy.runtime.clock import Clock
@@ -21,6 +23,7 @@ from stream_proxy.state.last_values import LastValues
 from stream_proxy.state.order_books import OrderBooks
 from stream_proxy.wire.alpaca.codec import Codec, Columns, FrameDamaged
 from stream_proxy.wire.alpaca.codes import INVALID_SYNTAX, SYMBOL_LIMIT, ErrorCode
+from stream_proxy.wire.alpaca.exchange_time import time_of_json, time_of_msgpack
 from stream_proxy.wire.alpaca.salvage import salvage
 
 CONTROL_TYPES = frozenset({"success", "error", "subscription"})
@@ -34,6 +37,7 @@ class FeedHandler:
         codec: upstream's codec, in which items are carried.
         on_demand: called when what should be asked of upstream may have changed.
         on_bad_message: called with the reason for each message that could not be read.
+        epoch: names the numbering that begins now.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class FeedHandler:
         linger_seconds: float = 5.0,
         subscribe_chunk: int = 500,
         on_bad_message: Callable[[str], None] = lambda reason: None,
+        epoch: str = "",
     ) -> None:
         self.feed = feed
         self.codec = codec
@@ -68,21 +73,38 @@ class FeedHandler:
         self.on_control: Callable[[dict[str, Any]], bool] = lambda message: True
         """Called with each control message, after what came before it was routed and before what
         follows is. False says that what follows is of no use."""
+        self.epoch = epoch
+        self.sequence = 0
+        """Of the last message; each gets the next, in the order in which they came."""
+        self.received: dict[str, int] = {}
+        """Messages by their wire type."""
+        self.lag = Latency()
+        """From the exchange's time to ours, of one message a read; two clocks differ in it."""
         self.frames = 0
         self.bytes = 0
         self.bad_messages = 0
         self.unknown_messages = 0
         self._clock = clock
+        self._received_ns = 0
         self._on_bad_message = on_bad_message
         self._splitter = codec.news if feed.kind == "news" else codec.ticks
         self._is_news = feed.kind == "news"
         self._has_books = "orderbooks" in feed.channels
         self._types = feed.types.keys()
+        self._time_of = time_of_msgpack if codec.binary else time_of_json
+
+    @property
+    def latency(self) -> Latency:
+        """From received to written to the consumers' sockets."""
+        return self.hub.latency
 
     # Messages
 
     def receive(self, payloads: Sequence[bytes]) -> None:
         """Route the frames of one socket read and write what they bring to whom."""
+        self._received_ns = self._clock.now_ns()
+        started_ns = self._clock.monotonic_ns()
+        self.hub.begin(started_ns)
         self.frames += len(payloads)
         batch_bytes = sum(map(len, payloads))
         self.bytes += batch_bytes
@@ -97,6 +119,7 @@ class FeedHandler:
             else:
                 self._receive_mixed(columns, batch_bytes)
         self.hub.flush()
+        self.hub.end(self._clock.monotonic_ns() - started_ns)
 
     def _route(
         self,
@@ -107,7 +130,17 @@ class FeedHandler:
     ) -> None:
         """Route and remember a batch of known types."""
         types, symbols, items = columns
-        self.hub.publish(kinds, types, symbols, items, payloads)
+        if not items:
+            return
+        received = {kind: types.count(kind) for kind in kinds}
+        add(self.received, received)
+        received_ns = self._received_ns
+        first = self.sequence + 1
+        self.sequence += len(items)
+        self.hub.publish(received, types, symbols, items, payloads, first, received_ns)
+        happened_ns = self._time_of(items[-1])
+        if happened_ns:
+            self.lag.observe(received_ns - happened_ns)
         self.last_values.remember(kinds, types, symbols, items, batch_bytes)
         if "o" in kinds and self._has_books:
             for kind, symbol, item in zip(types, symbols, items, strict=True):
@@ -139,9 +172,15 @@ class FeedHandler:
                 if not self._control(items[index]):
                     return False
             elif kind == "n" and self._is_news:
-                self.hub.publish_news(symbols[index], items[index])
+                self.sequence += 1
+                add(self.received, {kind: 1})
+                self.hub.publish_news(
+                    symbols[index], items[index], self.sequence, self._received_ns
+                )
             else:
+                self.sequence += 1
                 self.unknown_messages += 1
+                add(self.received, {UNKNOWN: 1})
                 symbol = "" if self._is_news else symbols[index]
                 self.hub.publish_unknown(symbol, items[index])
         self._route_run(columns, start, len(types), batch_bytes)

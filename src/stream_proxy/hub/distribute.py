@@ -26,6 +26,33 @@ def look_up(
     return found
 
 
+def tally(
+    types: list[str],
+    symbols: list[str],
+    targets: list[list[Any]],
+    known: dict[str, dict[str, int]],
+) -> dict[str, int]:
+    """Count deliveries by type: each message times the members of its targets.
+
+    Args:
+        known: for every type that occurs, the members by symbol, as far as they were counted
+            since anybody came or went; filled in here.
+    """
+    found: dict[str, int] = {}
+    for index in range(len(symbols)):
+        kind = types[index]
+        symbol = symbols[index]
+        members = known[kind].get(symbol, -1)
+        if members < 0:
+            members = 0
+            for target in targets[index]:
+                members += len(target.members)
+            known[kind][symbol] = members
+        if members:
+            found[kind] = found.get(kind, 0) + members
+    return found
+
+
 def distribute(targets: list[Targets], items: list[Any]) -> None:
     """Append each item to all of its targets."""
     for index in range(len(items)):

@@ -11,12 +11,14 @@ consumers of ``*`` included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain, repeat
 from typing import Any, Protocol, TypeAlias
 
-from stream_proxy.hub.distribute import distribute, look_up
+from stream_proxy.hub.distribute import distribute, look_up, tally
+from stream_proxy.hub.flow import Counts, Flow, Meter, add
+from stream_proxy.hub.latency import Latency
 from stream_proxy.hub.outbox import Outbox
 from stream_proxy.model.topics import WILDCARD, Channel, SubscriptionSet, Symbol
 
@@ -27,14 +29,20 @@ Item: TypeAlias = Any
 class Shape(Protocol):
     """How a kind of consumer wants its messages.
 
-    ``transcode`` makes this shape's item from upstream's, or None when that can't be done;
-    it is None itself for consumers in upstream's own codec.
+    ``protocol`` names it for whoever counts. ``letters`` are the types that it can carry, None if
+    all. ``transcode`` makes this shape's items from upstream's, given with their sequences and
+    the time of their receipt (wall clock, ns), and None for each that can't be made; it is None
+    itself for consumers in upstream's own codec. ``classify`` counts the messages in frames.
     ``frames`` makes ready-to-write frames of a batch. ``whole`` makes them of upstream's own
     frames, for consumers in upstream's codec who want all that is in them; None means that they
     must be taken apart.
     """
 
-    transcode: Callable[[Item], bytes | None] | None
+    protocol: str
+    letters: frozenset[str] | None
+    transcode: Callable[[Sequence[Item], Sequence[int], int], list[bytes | None]] | None
+
+    def classify(self, frames: Sequence[bytes]) -> Counts: ...
 
     def frames(self, items: Sequence[Item]) -> list[bytes]: ...
 
@@ -71,8 +79,8 @@ class Group(list[Item]):
             self.ready += frames
             self.ready_messages += len(items)
 
-    def flush(self) -> None:
-        """Write what there is to every member."""
+    def flush(self) -> int:
+        """Write what there is to every member; give the number of deliveries."""
         frames, count = self.ready, self.ready_messages + len(self)
         if self:
             frames = frames + self.shape.frames(self)
@@ -81,6 +89,7 @@ class Group(list[Item]):
             self.ready, self.ready_messages = [], 0
             for outbox in self.members:
                 outbox.offer(frames, count)
+        return count * len(self.members)
 
 
 class _Routes:
@@ -91,9 +100,23 @@ class _Routes:
     other symbol falls back to ``everyone``. Each topic is added and removed on its own.
     """
 
-    __slots__ = ("_letters", "_named", "_starred", "by_channel", "by_type", "everyone")
+    __slots__ = (
+        "_known",
+        "_letters",
+        "_named",
+        "_starred",
+        "by_channel",
+        "by_type",
+        "everyone",
+        "flow",
+        "meter",
+    )
 
-    def __init__(self, types: dict[str, Channel]) -> None:
+    def __init__(self, types: dict[str, Channel], flow: Flow, meter: Meter) -> None:
+        self.flow = flow
+        self.meter = meter
+        self._known: dict[str, dict[Symbol, int]] = {letter: {} for letter in types}
+        """For `tally`."""
         self._letters: dict[Channel, list[str]] = {}
         for letter, channel in types.items():
             self._letters.setdefault(channel, []).append(letter)
@@ -139,6 +162,16 @@ class _Routes:
                 elif group not in starred:
                     table[symbol].remove(group)
 
+    def changed(self) -> None:
+        """Somebody came or went: what was counted holds no longer."""
+        for known in self._known.values():
+            known.clear()
+
+    def count(self, types: list[str], symbols: list[Symbol], targets: list[list[Group]]) -> None:
+        """Note how many consumers get each message."""
+        found = tally(types, symbols, targets, self._known)
+        add(self.flow.routed, found)
+
     def everyone_of(self, kinds: AbstractSet[str]) -> list[Group] | None:
         """Who gets a whole batch of these types, if nobody gets only a part of it."""
         first: list[Group] | None = None
@@ -169,6 +202,9 @@ class _Routes:
             self.by_type[letter] = (table, everyone)
 
 
+UNKNOWN = "?"
+"""Stands for all types that this version doesn't know, where messages are counted."""
+
 _TRANSCODED_AT_ONCE = 1000
 """Messages: about 2 ms of work."""
 
@@ -185,6 +221,12 @@ class Hub:
     def __init__(self, types: dict[str, Channel]) -> None:
         self._types = types
         self._routes: dict[Shape, _Routes] = {}
+        self._meters: dict[Shape, Meter] = {}
+        self.flows: dict[str, Flow] = {}
+        """By protocol."""
+        self.latency = Latency()
+        """From received to written to the consumers' sockets."""
+        self._deliveries = 0
         self._groups: dict[object, Group] = {}
         self._group_of: dict[Outbox, Group] = {}
         self._touched: list[list[Group]] | None = []
@@ -223,15 +265,31 @@ class Hub:
         group = self._groups[key] = Group(shape, topics, key)
         routes = self._routes.get(shape)
         if routes is None:
-            routes = self._routes[shape] = _Routes(self._types)
+            routes = self._routes[shape] = self._new_routes(shape)
         routes.add(group, topics)
         return group
+
+    def _new_routes(self, shape: Shape) -> _Routes:
+        types = self._types
+        if shape.letters is not None:
+            types = {kind: types[kind] for kind in shape.letters if kind in types}
+        meter = self.meter(shape)
+        return _Routes(types, meter.flow, meter)
+
+    def meter(self, shape: Shape) -> Meter:
+        """What counts for the consumers of a shape."""
+        meter = self._meters.get(shape)
+        if meter is None:
+            flow = self.flows.setdefault(shape.protocol, Flow())
+            meter = self._meters[shape] = Meter(flow, shape.classify, self.latency)
+        return meter
 
     def _regroup(self, group: Group, key: object, topics: SubscriptionSet) -> None:
         # A consumer that adds symbols one by one must not pay for all of them each time.
         routes = self._routes[group.shape]
         routes.remove(group, group.topics - topics)
         routes.add(group, topics - group.topics)
+        routes.changed()
         del self._groups[group.key]
         group.key, group.topics = key, topics
         self._groups[key] = group
@@ -239,12 +297,18 @@ class Hub:
     def _join(self, outbox: Outbox, group: Group) -> None:
         group.members[outbox] = None
         self._group_of[outbox] = group
+        routes = self._routes[group.shape]
+        routes.changed()
+        routes.flow.consumers += 1
+        outbox.meter = routes.meter
 
     def _leave(self, outbox: Outbox, group: Group) -> None:
         del group.members[outbox], self._group_of[outbox]
+        routes = self._routes[group.shape]
+        routes.changed()
+        routes.flow.consumers -= 1
         if not group.members:
             del self._groups[group.key]
-            routes = self._routes[group.shape]
             routes.remove(group, group.topics)
             if not any(other.shape is group.shape for other in self._groups.values()):
                 del self._routes[group.shape]
@@ -254,23 +318,46 @@ class Hub:
 
     # Messages: the hot path
 
+    def begin(self, begun_ns: int) -> None:
+        """A batch was received then (monotonic)."""
+        self._deliveries = 0
+        for meter in self._meters.values():
+            meter.begun_ns = begun_ns
+            meter.behind = 0
+
+    def end(self, elapsed_ns: int) -> None:
+        """All of the batch was written, or queued, so much later."""
+        deliveries = self._deliveries
+        for meter in self._meters.values():
+            deliveries -= meter.behind
+            meter.forget()
+        if deliveries > 0:
+            self.latency.observe(elapsed_ns, deliveries)
+
     def publish(
         self,
-        kinds: AbstractSet[str],
+        received: Mapping[str, int],
         types: list[str],
         symbols: list[Symbol],
         items: list[Item],
         payloads: Sequence[bytes] | None,
+        sequence: int = 0,
+        received_ns: int = 0,
     ) -> None:
         """Queue a batch for its consumers; what needs no transcoding waits for `flush`.
 
         Args:
-            kinds: the types that occur in the batch; the feed knows them all.
+            received: how many there are of each type in the batch; the feed knows them all.
             types, symbols, items: the batch, index by index.
             payloads: upstream's frames, if they hold exactly this batch.
+            sequence: of the first message.
+            received_ns: when the batch came, wall clock.
         """
         self.messages += len(items)
         self._note_few(len(items))
+        for flow in self.flows.values():
+            flow.offer(received)
+        kinds = received.keys()
         foreign = False
         for shape, routes in self._routes.items():
             if shape.transcode is not None:
@@ -280,13 +367,15 @@ class Hub:
             if alike is not None:
                 # Who wants any of this wants all of it.
                 self._give_all(alike, shape, items, payloads)
+                routes.flow.route(received, _members(alike))
                 continue
             targets = routes.targets(kinds, types, symbols)
             if self._touched is not None:
                 self._touched += targets
             distribute(targets, items)  # type: ignore[arg-type]
+            routes.count(types, symbols, targets)
         if foreign:
-            self._publish_transcoded(kinds, types, symbols, items)
+            self._publish_transcoded(kinds, types, symbols, items, sequence, received_ns)
 
     def _note_few(self, messages: int) -> None:
         if messages > len(self._groups):
@@ -312,6 +401,8 @@ class Hub:
         types: list[str],
         symbols: list[Symbol],
         items: list[Item],
+        sequence: int,
+        received_ns: int,
     ) -> None:
         """The same for consumers in another codec, in shares.
 
@@ -326,42 +417,68 @@ class Hub:
                 self.flush()
             self._note_few(min(len(items) - start, _TRANSCODED_AT_ONCE))
             for shape, routes in self._routes.items():
-                if shape.transcode is not None:
-                    targets = routes.targets(kinds, types[share], symbols[share])
-                    if self._touched is not None:
-                        self._touched += targets
-                    self._transcode(shape.transcode, targets, items[share])
+                if shape.transcode is not None and not kinds.isdisjoint(routes.by_type):
+                    batch = types[share], symbols[share], items[share]
+                    targets = routes.targets(kinds, batch[0], batch[1])
+                    self._transcode(shape, routes, batch, targets, sequence + start, received_ns)
 
     def _transcode(
         self,
-        transcode: Callable[[Item], bytes | None],
+        shape: Shape,
+        routes: _Routes,
+        batch: tuple[list[str], list[Symbol], list[Item]],
         targets: list[list[Group]],
-        items: list[Item],
+        sequence: int,
+        received_ns: int,
     ) -> None:
-        for groups, item in zip(targets, items, strict=True):
-            if groups:
-                other = transcode(item)
+        assert shape.transcode is not None
+        types, symbols, items = batch
+        sequences: Sequence[int] = range(sequence, sequence + len(items))
+        if not all(targets):
+            wanted = [index for index, groups in enumerate(targets) if groups]
+            types = [types[index] for index in wanted]
+            symbols = [symbols[index] for index in wanted]
+            items = [items[index] for index in wanted]
+            targets = [targets[index] for index in wanted]
+            sequences = [sequence + index for index in wanted]
+        routes.count(types, symbols, targets)
+        others = shape.transcode(items, sequences, received_ns)
+        if None in others:
+            for kind, groups, other in zip(types, targets, others, strict=True):
                 if other is None:
-                    self.not_transcodable += 1
-                    continue
-                for group in groups:
-                    group.append(other)
+                    self._not_transcoded(routes.flow, kind, groups)
+            targets = [g for g, other in zip(targets, others, strict=True) if other is not None]
+            others = [other for other in others if other is not None]
+        if self._touched is not None:
+            self._touched += targets
+        distribute(targets, others)  # type: ignore[arg-type]
 
-    def publish_news(self, symbols: Sequence[Symbol], item: Item) -> None:
+    def _not_transcoded(self, flow: Flow, kind: str, groups: Sequence[Group]) -> None:
+        self.not_transcodable += 1
+        flow.lose({kind: _members(groups)})
+
+    def publish_news(
+        self, symbols: Sequence[Symbol], item: Item, sequence: int = 0, received_ns: int = 0
+    ) -> None:
         """Queue one article: once for each group that wants any of its symbols, or ``*``."""
         self.messages += 1
+        self._offer("n")
         for shape, routes in self._routes.items():
             tables = routes.by_channel.get("news", {})
             everyone = routes.everyone.get("news", [])
             found = chain(everyone, *(tables.get(symbol, ()) for symbol in symbols))
-            self._queue(shape, list(dict.fromkeys(found)), item)
+            targets = list(dict.fromkeys(found))
+            self._queue(shape, routes, targets, item, "n", sequence, received_ns)
 
     def publish_unknown(self, symbol: Symbol, item: Item) -> None:
         """Queue a message of a type that this version doesn't know.
 
         It goes to whoever wants its symbol on any channel; without a symbol, to all.
         """
-        for shape in list(self._routes):
+        self._offer(UNKNOWN)
+        for shape, routes in list(self._routes.items()):
+            if shape.letters is not None:
+                continue
             groups = [
                 group
                 for group in self._groups.values()
@@ -371,29 +488,69 @@ class Hub:
                     or any(group.topics.covers(c, symbol) for c in group.topics.channels())
                 )
             ]
-            self._queue(shape, groups, item)
+            self._queue(shape, routes, groups, item, UNKNOWN, 0, 0)
 
-    def _queue(self, shape: Shape, targets: list[Group], item: Item) -> None:
+    def _offer(self, kind: str) -> None:
+        for flow in self.flows.values():
+            flow.offer({kind: 1})
+
+    def _queue(
+        self,
+        shape: Shape,
+        routes: _Routes,
+        targets: list[Group],
+        item: Item,
+        kind: str,
+        sequence: int,
+        received_ns: int,
+    ) -> None:
         if not targets:
             return
+        routes.flow.route({kind: 1}, _members(targets))
         if shape.transcode is not None:
-            item = shape.transcode(item)
-            if item is None:
-                self.not_transcodable += 1
+            [other] = shape.transcode([item], [sequence], received_ns)
+            if other is None:
+                self._not_transcoded(routes.flow, kind, targets)
                 return
+            item = other
         for group in targets:
             group.append(item)
         if self._touched is not None:
             self._touched.append(targets)
+
+    # What became of them, by protocol and wire type
+
+    def delivered(self) -> dict[tuple[str, str], int]:
+        return _by_protocol({name: flow.delivered() for name, flow in self.flows.items()})
+
+    def filtered(self) -> dict[tuple[str, str], int]:
+        return _by_protocol({name: flow.filtered() for name, flow in self.flows.items()})
+
+    def dropped(self) -> dict[tuple[str, str], int]:
+        return _by_protocol({name: flow.dropped for name, flow in self.flows.items()})
+
+    def conflated(self) -> dict[tuple[str, str], int]:
+        return _by_protocol({name: flow.conflated for name, flow in self.flows.items()})
+
+    def waiting(self) -> dict[tuple[str, str], int]:
+        return _by_protocol({name: flow.waiting() for name, flow in self.flows.items()})
 
     def flush(self) -> None:
         """Write once to each consumer that has something."""
         touched = self._touched
         if touched is None:
             for group in self._groups.values():
-                group.flush()
+                self._deliveries += group.flush()
             self._touched = []
         elif touched:
             for group in set[Group]().union(*touched):
-                group.flush()
+                self._deliveries += group.flush()
             touched.clear()
+
+
+def _by_protocol(counts: Mapping[str, Counts]) -> dict[tuple[str, str], int]:
+    return {(name, kind): n for name, by_kind in counts.items() for kind, n in by_kind.items()}
+
+
+def _members(groups: Sequence[Group]) -> int:
+    return sum([len(group.members) for group in groups])

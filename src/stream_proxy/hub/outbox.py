@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from stream_proxy.hub.flow import Counts, Meter
+
 
 @dataclass(frozen=True, slots=True)
 class OutboxStatistics:
@@ -30,6 +32,12 @@ class OutboxStatistics:
     paused: bool
     dropped_messages: int
     waiting_since_ns: int | None
+
+
+_NOTHING: Counts = {}
+_Waiting = tuple[bytes, int, int, Counts, int]
+"""Frame, the messages that end with it, the time of the last tick, its messages by type, and when
+they were received."""
 
 
 class Outbox:
@@ -58,6 +66,7 @@ class Outbox:
         "frames",
         "max_bytes",
         "messages",
+        "meter",
         "peak_queued_bytes",
     )
 
@@ -70,12 +79,14 @@ class Outbox:
     ) -> None:
         self._write = write
         self._on_overflow = on_overflow
-        self._queue: deque[tuple[bytes, int, int]] = deque()
+        self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
         self._max_age_ns = max_age_ns
         self._now_ns = 0
         self._paused = False
         self.max_bytes = max_bytes
+        self.meter: Meter | None = None
+        """Counts by class what doesn't go straight to the socket; set by the hub."""
         self.closed = False
         self.messages = 0
         self.frames = 0
@@ -89,31 +100,38 @@ class Outbox:
             self._enqueue(frames, messages)
             return
         self.messages += messages
-        for frame in frames:
-            self.frames += 1
-            self.bytes += len(frame)
+        for index, frame in enumerate(frames):
             if self._paused:
                 # The socket filled up between two frames of one batch.
-                self._enqueue((frame,), 0)
-            else:
-                self._write(frame)
+                self._enqueue_rest(frames[index:])
+                return
+            self.frames += 1
+            self.bytes += len(frame)
+            self._write(frame)
 
     def control(self, frame: bytes) -> None:
         """Take a frame that must keep its place but isn't data: acknowledgements, errors."""
         self.offer((frame,), 0)
 
+    def _enqueue_rest(self, frames: Sequence[bytes]) -> None:
+        rest = sum(self.meter.count(frames).values()) if self.meter is not None else 0
+        self.messages -= rest
+        self._enqueue(frames, rest)
+
     def _enqueue(self, frames: Sequence[bytes], messages: int) -> None:
-        if self.closed:
-            self.dropped_messages += messages
-            return
+        meter = self.meter if messages else None
+        counts = meter.queue(frames) if meter is not None else _NOTHING
         size = sum(map(len, frames))
-        if self._queued_bytes + size > self.max_bytes:
+        if self.closed or self._queued_bytes + size > self.max_bytes:
             self.dropped_messages += messages
+            if meter is not None:
+                meter.drop(counts)
             self.overflow()
             return
+        since_ns = meter.begun_ns if meter is not None else 0
         for frame in frames[:-1]:
-            self._queue.append((frame, 0, self._now_ns))
-        self._queue.append((frames[-1], messages, self._now_ns))
+            self._queue.append((frame, 0, self._now_ns, _NOTHING, 0))
+        self._queue.append((frames[-1], messages, self._now_ns, counts, since_ns))
         self._queued_bytes += size
         if self._queued_bytes > self.peak_queued_bytes:
             self.peak_queued_bytes = self._queued_bytes
@@ -128,7 +146,10 @@ class Outbox:
     def close(self) -> None:
         """Take nothing more; what waits is dropped and counted."""
         self.closed = True
-        self.dropped_messages += sum(messages for _, messages, _ in self._queue)
+        for _, messages, _, counts, _ in self._queue:
+            self.dropped_messages += messages
+            if self.meter is not None:
+                self.meter.drop(counts)
         self._queue.clear()
         self._queued_bytes = 0
 
@@ -136,12 +157,18 @@ class Outbox:
         """The socket is full."""
         self._paused = True
 
-    def resume(self) -> None:
-        """The socket takes bytes again: write what waits, in order."""
+    def resume(self, now_ns: int = 0) -> None:
+        """The socket takes bytes again: write what waits, in order.
+
+        Args:
+            now_ns: monotonic; tells how long it waited.
+        """
         self._paused = False
         queue = self._queue
         while queue and not self._paused:
-            frame, messages, _ = queue.popleft()
+            frame, messages, _, counts, since_ns = queue.popleft()
+            if counts and self.meter is not None:
+                self.meter.resume(counts, now_ns - since_ns)
             self._queued_bytes -= len(frame)
             self.messages += messages
             self.frames += messages > 0
@@ -163,7 +190,7 @@ class Outbox:
             messages=self.messages,
             frames=self.frames,
             bytes=self.bytes,
-            queued_messages=sum(messages for _, messages, _ in self._queue),
+            queued_messages=sum(waiting[1] for waiting in self._queue),
             queued_bytes=self._queued_bytes,
             peak_queued_bytes=self.peak_queued_bytes,
             paused=self._paused,

@@ -180,7 +180,7 @@ class ServedConnection(WebSocketConnection):
         self.outbox.pause()
 
     def on_resume(self) -> None:
-        self.outbox.resume()
+        self.outbox.resume(int(self._loop.time() * 1e9))
         if self.dialog is not None:
             self.dialog.drained()
 

@@ -224,9 +224,13 @@ class MarketDataDialog:
             items += self.handler.snapshot(topics)
         shape = self.consumer.shape
         if shape.transcode is not None:
-            items = [other for item in items if (other := shape.transcode(item)) is not None]
+            others = shape.transcode(items, range(len(items)), 0)
+            items = [other for other in others if other is not None]
         if items:
-            self.outbox.offer(shape.frames(items), len(items))
+            frames = shape.frames(items)
+            meter = self.outbox.meter = self.handler.hub.meter(shape)
+            meter.flow.aside(shape.classify(frames))
+            self.outbox.offer(frames, len(items))
 
     def _revoked(self, topics: SubscriptionSet, code: ErrorCode) -> None:
         self._say(error(self.codec, code))

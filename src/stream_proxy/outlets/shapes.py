@@ -5,13 +5,14 @@ A shape belongs to many consumers: a batch is joined and framed once for all tha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 
 from stream_proxy.wire.alpaca.codec import JSON, MSGPACK, Codec, FrameDamaged, Item
 from stream_proxy.wire.alpaca.merge import merge
 from stream_proxy.wire.alpaca.transcode import NotTranscodable, to_json, to_msgpack
-from stream_proxy.wire.websocket import frame
+from stream_proxy.wire.websocket import frame, payload_start
 
 MAX_FRAME_BYTES = 512 * 1024
 """The official Python SDKs close the connection at 1 MiB."""
@@ -22,17 +23,30 @@ class WebSocketShape:
 
     def __init__(self, upstream: Codec, codec: Codec) -> None:
         self.codec = codec
-        self.transcode: Callable[[Item], bytes | None] | None = None
+        self.protocol = "websocket"
+        self.letters: frozenset[str] | None = None
+        self.transcode: Callable[[Sequence[Item], Sequence[int], int], list[bytes | None]] | None
+        self.transcode = None
         if upstream is not codec:
             translate = to_json if codec is JSON else to_msgpack
 
-            def transcode(item: Item) -> bytes | None:
-                try:
-                    return translate(item)
-                except NotTranscodable:
-                    return None
+            def transcode(
+                items: Sequence[Item], sequences: Sequence[int] = (), received_ns: int = 0
+            ) -> list[bytes | None]:
+                return [_or_none(translate, item) for item in items]
 
             self.transcode = transcode
+
+    def classify(self, frames: Sequence[bytes]) -> dict[str, int]:
+        """Count the messages in frames by their type."""
+        counts: Counter[str] = Counter()
+        for one in frames:
+            try:
+                types, _, _ = self.codec.ticks.split(one[payload_start(one) :])
+            except FrameDamaged:
+                continue
+            counts.update(types)
+        return counts
 
     def whole(self, payloads: Sequence[bytes]) -> list[bytes] | None:
         """One frame of all these, items as they came, or None where that can't be."""
@@ -50,6 +64,13 @@ class WebSocketShape:
             return [frame(payload, self.codec.binary)]
         half = len(items) // 2
         return self.frames(items[:half]) + self.frames(items[half:])
+
+
+def _or_none(translate: Callable[[Item], bytes], item: Item) -> bytes | None:
+    try:
+        return translate(item)
+    except NotTranscodable:
+        return None
 
 
 @cache

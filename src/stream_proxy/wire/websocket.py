@@ -21,3 +21,8 @@ def frame_header(length: int, opcode: int) -> bytes:
 def frame(payload: bytes, binary: bool) -> bytes:
     """One whole message, ready for the socket."""
     return frame_header(len(payload), BINARY if binary else TEXT) + payload
+
+
+def payload_start(frame: bytes) -> int:
+    """Where the payload of a frame of ours begins."""
+    return {126: 4, 127: 10}.get(frame[1], 2)

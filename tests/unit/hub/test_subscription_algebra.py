@@ -39,7 +39,12 @@ topics = st.dictionaries(
 class PlainShape:
     """The hub's idea of a codec, without any: a frame is the batch's repr."""
 
+    protocol = "plain"
+    letters = None
     transcode = None
+
+    def classify(self, frames: Sequence[bytes]) -> dict[str, int]:
+        return {}
 
     def frames(self, items: Any) -> list[bytes]:
         return [b"".join(bytes(item) for item in items)]
