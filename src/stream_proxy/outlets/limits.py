@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from stream_proxy.hub.outbox import Outbox
 
 CLOSE_POLICY = 1008
 CLOSE_GOING_AWAY = 1001
@@ -38,7 +40,10 @@ class ConsumerLimits:
 
 @dataclass(slots=True)
 class OutletCounts:
-    """Plain integers for whoever asks."""
+    """Plain integers for whoever asks.
+
+    ``sent`` are the messages of consumers that have gone, by the name of their access token.
+    """
 
     accepted: int = 0
     rejected: int = 0
@@ -49,3 +54,11 @@ class OutletCounts:
     bad_requests: int = 0
     rate_limited: int = 0
     unconfirmed_acknowledgements: int = 0
+    sent: dict[str, int] = field(default_factory=dict)
+
+    def leave(self, identity: str, outbox: Outbox) -> None:
+        """A consumer goes: keep what its outbox counted, once."""
+        if outbox.messages:
+            self.sent[identity] = self.sent.get(identity, 0) + outbox.messages
+        self.dropped_messages += outbox.dropped_messages
+        outbox.messages = outbox.dropped_messages = 0

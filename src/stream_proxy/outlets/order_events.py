@@ -389,8 +389,7 @@ class OrderEventOutlet:
         """The client is gone."""
         stream.close()
         self.streams.pop(stream, None)
-        self.counts.dropped_messages += stream.outbox.dropped_messages
-        stream.outbox.dropped_messages = 0
+        self.counts.leave(stream.identity, stream.outbox)
         if stream.too_slow:
             stream.too_slow = False
             self.counts.slow_consumers += 1
@@ -399,6 +398,11 @@ class OrderEventOutlet:
                 peer=stream.peer,
                 meaning="it read too slowly; nothing is lost, it can resume with since_id",
             )
+
+    def outboxes(self) -> Iterator[tuple[str, Outbox]]:
+        """Of each client, the name of its access token and what it is sent by."""
+        for stream in self.streams:
+            yield stream.identity, stream.outbox
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._watch())
