@@ -159,7 +159,7 @@ def control_api(
         """Every feed, account and consumer. Needs an access token where any are configured."""
         if not known(request):
             raise _no_token()
-        return _answer(status.report(clock.now_ns(), consumers))
+        return _answer(await status.report(clock.now_ns(), consumers))
 
     def known(request: Request) -> bool:
         return doorkeeper.identify(_credentials(request)) is not None

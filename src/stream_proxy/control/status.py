@@ -1,11 +1,12 @@
 """Everything that an operator may want to know of the running proxy: ``/status``.
 
 Read at the moment of asking from what the parts keep for themselves; no secrets, no message and no
-order. The list of consumers is bounded, since making it holds up everybody a little.
+order. The list of consumers is bounded, and made in shares, so that it holds up nobody.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from itertools import chain, islice
 
@@ -30,6 +31,8 @@ from stream_proxy.state.gaps import Gap, GapLog
 MOST_CONSUMERS_LISTED = 10_000
 CONSUMERS_LISTED = 1_000
 
+_ROWS_AT_ONCE = 100
+"""Of the list of consumers: one to three milliseconds of work."""
 _NS_PER_MS = 1_000_000
 
 
@@ -74,6 +77,8 @@ class FeedStatus(UpstreamCounts):
     since: str | None = Field(description="When it came there, RFC 3339.")
     why: str = Field(description="What brought it there.")
     complete: bool = Field(description="Whether it is connected and no gap is open.")
+    epoch: str = Field(description="Names the numbering of its messages, begun at the start.")
+    sequence: int = Field(description="The number of the latest message in it.")
     consumers: int
     subscriptions: dict[str, int] = Field(
         description="How many symbols consumers want on each channel; `*` counts as one."
@@ -139,10 +144,9 @@ class Status:
         self._consumers = consumers
         self._started_ns = started_ns
 
-    def report(self, now_ns: int, most_consumers: int = CONSUMERS_LISTED) -> StatusReport:
+    async def report(self, now_ns: int, most_consumers: int = CONSUMERS_LISTED) -> StatusReport:
         """Everything, with at most so many consumers listed."""
-        every = chain.from_iterable(source.consumer_statuses(now_ns) for source in self._consumers)
-        listed = list(islice(every, most_consumers))
+        listed = await self._listed(now_ns, most_consumers)
         return StatusReport(
             version=__version__,
             time=milliseconds(now_ns),
@@ -163,6 +167,15 @@ class Status:
             ),
         )
 
+    async def _listed(self, now_ns: int, most: int) -> list[ConsumerStatus]:
+        every = chain.from_iterable(source.consumer_statuses(now_ns) for source in self._consumers)
+        listed: list[ConsumerStatus] = []
+        for row in islice(every, most):
+            listed.append(row)
+            if len(listed) % _ROWS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return listed
+
     def _feed(self, handler: FeedHandler, now_ns: int) -> FeedStatus:
         upstream, wanted = handler.upstream, handler.demand.wanted()
         return FeedStatus(
@@ -173,6 +186,8 @@ class Status:
             since=moment(upstream.since_ns),
             why=upstream.why,
             complete=not feed_condition(handler).problem,
+            epoch=handler.epoch,
+            sequence=handler.sequence,
             consumers=len(handler.consumers),
             subscriptions={name: len(wanted.symbols(name)) for name in wanted.channels()},
             messages=handler.hub.messages,
