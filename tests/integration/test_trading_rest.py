@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
 import pytest
 
 from harness.waiting import eventually
+from stream_proxy.model.fills import Fill
 from stream_proxy.model.time import parse_rfc3339, rfc3339
 from stream_proxy.sources.trading import rest as rest_module
+from stream_proxy.sources.trading.reconcile import Findings, Position, reconcile
 from stream_proxy.sources.trading.rest import FILLS_PER_PAGE, HttpTradingRest, RestFailed
 from stream_proxy.wire.alpaca.requests import Credentials
 
@@ -250,6 +252,63 @@ async def test_dates_and_nonsense_in_retry_after(wish: bytes, least: float) -> N
         began = loop.time()
         assert await asked.fills(0) == []
         assert least <= loop.time() - began < least + 0.8
+
+
+# Catching up by it
+
+
+async def caught_up(alpaca: Bench, rest: HttpTradingRest) -> Findings:
+    """What happened since the account began, to somebody who knows nothing of it."""
+
+    async def told(order_ids: Sequence[str]) -> Mapping[str, Sequence[Fill]]:
+        return {}
+
+    position = Position(BEGAN_NS, BEGAN_NS, {})
+    return await reconcile(rest, position, alpaca.desk.clock.now_ns(), told=told)
+
+
+async def test_both_ways_tell_the_same(alpaca: Bench, rest: HttpTradingRest) -> None:
+    await fill_many(alpaca, 3)
+    exact = await caught_up(alpaca, rest)
+    await alpaca.fault("no_event_stream")
+    made = await caught_up(alpaca, rest)
+    assert (exact.exact, made.exact) == (True, False)
+    kinds = [event.kind for event in exact.events if event.event != "pending_new"]
+    assert sorted(event.kind for event in made.events) == sorted(kinds) and len(kinds) == 6
+
+
+async def test_a_page_that_comes_empty_is_noticed(alpaca: Bench, rest: HttpTradingRest) -> None:
+    """By the orders, which say that there are fills."""
+    await fill_many(alpaca, 2)
+    await alpaca.fault("no_event_stream")
+    orders = await rest.orders(BEGAN_NS)
+    await alpaca.fault("empty_page")
+    assert await rest.orders(BEGAN_NS) == []
+    # The list of orders comes first, then the fills: of the gap, and from the orders' beginning.
+    fills = rest.fills
+
+    async def empty(after_ns: int) -> list[dict[str, Any]]:
+        await alpaca.fault("empty_page")
+        return await fills(after_ns)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rest, "fills", empty)
+        findings = await caught_up(alpaca, rest)
+    assert findings.left_out == len(orders) and findings.events == []
+    findings = await caught_up(alpaca, rest)
+    assert len(findings.events) == 4 and not findings.left_out
+
+
+async def test_rest_that_lags_is_caught_up_with(alpaca: Bench, rest: HttpTradingRest) -> None:
+    """It shows less, never something false; asking again tells the rest."""
+    await alpaca.fault("no_event_stream")
+    await alpaca.fault("rest_lag", seconds=3600)
+    await fill_many(alpaca, 2)
+    findings = await caught_up(alpaca, rest)
+    assert findings.events == [] and not findings.left_out
+    await alpaca.call("DELETE", "/faults")
+    await alpaca.fault("no_event_stream")
+    assert len((await caught_up(alpaca, rest)).events) == 4
 
 
 # Servers that don't answer

@@ -40,6 +40,7 @@ class Books:
         asked: the questions, in order; for fills since when.
         raw: Alpaca's own record of events, if the account has one.
         shows_fills: whether the activities show anything.
+        hides: orders that aren't shown.
     """
 
     def __init__(self) -> None:
@@ -53,6 +54,7 @@ class Books:
         self.asked: list[str | int] = []
         self.raw: list[bytes] | None = None
         self.shows_fills = True
+        self.hides: set[str] = set()
 
     # The account
 
@@ -87,7 +89,8 @@ class Books:
     async def orders(self, after_ns: int) -> list[dict[str, Any]]:
         self.asked.append("orders")
         wanted = OrderFilter("all", ALL, after_ns, ascending=True, nested=True)
-        return list_orders(self.account, wanted, None)
+        found = list_orders(self.account, wanted, None)
+        return [order for order in found if order["id"] not in self.hides]
 
     async def open_orders(self) -> list[dict[str, Any]]:
         self.asked.append("open orders")
@@ -97,6 +100,8 @@ class Books:
 
     async def order(self, order_id: str) -> dict[str, Any] | None:
         self.asked.append(order_id)
+        if order_id in self.hides:
+            return None
         return order_at(self.account.orders[order_id], None)
 
     async def fills(self, after_ns: int) -> list[dict[str, Any]]:
@@ -188,6 +193,18 @@ async def test_what_is_not_shown_is_told_when_it_is_overdue_and_never_again() ->
     again = await books.reconciled(knows=told.events)
     assert [event.kind for event in again.events] == [f"{order.id}:new", f"{order.id}:fill:10"]
     assert not again.left_out
+
+
+async def test_fills_of_an_order_that_is_not_shown_yet() -> None:
+    books = Books()
+    order = books.submit()
+    books.fill(order, 10, 50)
+    books.hides.add(order.id)
+    findings = await books.reconciled()
+    assert findings.events == [] and findings.left_out == 1
+    books.hides.clear()
+    findings = await books.reconciled()
+    assert len(findings.events) == 2 and not findings.left_out
 
 
 async def test_a_multi_leg_order_is_filled_in_units() -> None:

@@ -46,7 +46,7 @@ class Findings:
     Attributes:
         events: in the order in which they happened; some may be known already.
         exact: whether they are Alpaca's own events.
-        left_out: orders of which REST doesn't show all fills yet.
+        left_out: orders of which REST doesn't show all fills yet, or only fills.
         unreadable: events of Alpaca's record of which nobody can tell what they say; our record
             isn't complete without them.
         reason: why the first of these can't be read; nothing of what it says.
@@ -107,19 +107,30 @@ async def reconcile(
             told=known,
             overdue_ns=until_ns - OVERDUE_NS if aggregate else 0,
         )
-    return Findings(events, exact=False, left_out=len(left_out))
+    # An order may come to light after its fills; if it never does, there is nothing to tell.
+    shown = _shown(orders)
+    hidden = {
+        str(fill.get("order_id"))
+        for fill in fills
+        if instant_of(fill.get("transaction_time")) > until_ns - OVERDUE_NS
+    } - shown
+    return Findings(events, exact=False, left_out=len(left_out) + len(hidden))
 
 
 async def _fetch(
     rest: TradingRest, orders: dict[str, dict[str, Any]], wanted: Iterable[str]
 ) -> None:
     """Ask one by one for orders that a list by time of submission doesn't show."""
-    shown = {str(leg["id"]) for order in orders.values() for leg in order.get("legs") or ()}
+    shown = _shown(orders)
     for order_id in wanted:
-        if order_id in shown or order_id in orders:
-            continue
-        if (found := await rest.order(order_id)) is not None:
+        if order_id not in shown and (found := await rest.order(order_id)) is not None:
             orders[order_id] = found
+
+
+def _shown(orders: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The ids of orders and of all their legs."""
+    legs = (leg for order in orders.values() for leg in order.get("legs") or ())
+    return {*orders, *(str(leg["id"]) for leg in legs)}
 
 
 def _exact(raw: list[bytes]) -> Findings:
