@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 
 class Dialog(Protocol):
-    """What is said on a connection."""
+    """What is said on a connection.
+
+    Attributes:
+        identity: the name of the access token that was shown; empty until then.
+    """
+
+    identity: str
 
     @property
     def admitted(self) -> bool:
@@ -169,8 +175,8 @@ class ServedConnection(WebSocketConnection):
     def end_outbox(self) -> None:
         """Take nothing more for this client, and count what it didn't get."""
         self.outbox.close()
-        self.outlet.counts.dropped_messages += self.outbox.dropped_messages
-        self.outbox.dropped_messages = 0
+        identity = self.dialog.identity if self.dialog is not None else ""
+        self.outlet.counts.leave(identity, self.outbox)
 
     def on_closed(self) -> None:
         if self.dialog is not None:

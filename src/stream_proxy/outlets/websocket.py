@@ -10,6 +10,7 @@ import structlog
 from websockets.datastructures import Headers
 
 from stream_proxy.feed.handler import FeedHandler
+from stream_proxy.hub.outbox import Outbox
 from stream_proxy.model.feeds import Feed
 from stream_proxy.model.time import NS_PER_SECOND
 from stream_proxy.outlets.connection import Dialog, ServedConnection
@@ -124,6 +125,13 @@ class WebSocketOutlet:
                 account=account,
                 topics=topics,
             )
+
+    def outboxes(self) -> Iterator[tuple[str, Outbox]]:
+        """Of each admitted client, the name of its access token and what it is sent by."""
+        for connection in self.connections:
+            dialog = connection.dialog
+            if dialog is not None and dialog.admitted:
+                yield dialog.identity, connection.outbox
 
     def upstream_changed(self, handler: FeedHandler) -> None:
         """Tell the clients that wait for this feed."""
