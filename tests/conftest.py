@@ -9,6 +9,8 @@ from pathlib import Path
 import hypothesis  # noqa: F401 (its plugin imports it late, too deep for CPython's parser)
 import pytest
 
+from harness.session_logs import SESSION
+
 _SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -21,6 +23,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.parent.relative_to(Path(__file__).parent).as_posix()
         if folder.startswith(_SLOW_FOLDERS):
             item.add_marker(pytest.mark.slow)
+    # It looks at what all the others have written.
+    items.sort(key=lambda item: item.path.name == "test_nothing_leaks.py")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep what proxies in this process have printed."""
+    SESSION.keep_captured(report.nodeid, [text for _, text in report.sections])
 
 
 @pytest.fixture

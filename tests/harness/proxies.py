@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.session_logs import SESSION
 from stream_proxy.app import App
+from stream_proxy.cli.serve import secrets_of
+from stream_proxy.config.load import load
 from stream_proxy.config.schema import Settings
 
 QUICK: dict[str, Any] = {
@@ -46,11 +49,11 @@ class OpenAllHours:
 @contextlib.asynccontextmanager
 async def running_app(upstream_url: str, **settings: Any) -> AsyncIterator[App]:
     """An `App` on this event loop."""
-    app = App(
-        Settings.model_validate(QUICK | {"upstream_url": upstream_url} | settings),
-        hours=OpenAllHours(),
-    )
+    made = Settings.model_validate(QUICK | {"upstream_url": upstream_url} | settings)
+    SESSION.configure(secrets_of(made))
+    app = App(made, hours=OpenAllHours())
     await app.start()
+    SESSION.apps += 1
     try:
         yield app
     finally:
@@ -65,6 +68,7 @@ class ProxyProcess:
     addresses: list[str]
     log: list[str] = field(default_factory=list)
     http: str = ""
+    metrics: str = ""
 
 
 @contextlib.contextmanager
@@ -95,20 +99,28 @@ def proxy_process(
         "STREAM_PROXY_METRICS_PORT": "0",
         "NO_COLOR": "1",
     } | environment
+    settings = load(variables, env_file=None).settings
     with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=variables, cwd=state_dir
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=variables,
+        cwd=state_dir,
     ) as process:
         handle = ProxyProcess(process, [])
-        assert process.stderr is not None
-        for line in process.stderr:
+        if "debug" not in (settings.log_level, *arguments):
+            SESSION.keep_process(secrets_of(settings), handle.log)
+        assert process.stdout is not None
+        for line in process.stdout:
             handle.log.append(line)
             if "proxy.listening" in line:
                 handle.addresses = re.findall(r"wss?://[^'\"]+", line)
-                handle.http = "".join(re.findall(r"http://[\w.:\[\]]+", line))
+                handle.http, handle.metrics = re.findall(r"http://[\w.:\[\]]+", line)
                 break
         assert handle.addresses, "the proxy ended before it listened: " + "".join(handle.log)
         reader = threading.Thread(
-            target=lambda: handle.log.extend(process.stderr or ()), daemon=True
+            target=lambda: handle.log.extend(process.stdout or ()), daemon=True
         )
         reader.start()
         try:
