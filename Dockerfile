@@ -52,7 +52,7 @@ VOLUME /var/lib/alpaca-stream-proxy
 EXPOSE 8099 8082 9090 50052
 
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-    CMD ["python", "-Ic", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8082/healthz', timeout=3)"]
+    CMD ["python", "-Ic", "import urllib.request as web; web.urlopen('http://127.0.0.1:8082/healthz', None, 3)"]
 
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["stream-proxy"]

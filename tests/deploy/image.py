@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,20 +25,21 @@ class Image:
 
     def container(
         self,
-        volume: Path,
         environment: Mapping[str, str],
         *,
-        temporary: tuple[str, ...] = ("/tmp",),
+        volume: Path | None = None,
+        temporary: Sequence[str] = ("/tmp",),
     ) -> Container:
         """A container with a read-only root, no rights and no network but its own loopback.
 
         Args:
             volume: an empty folder for its state, given owner and mode as an engine does.
         """
-        (place,) = (volume_of.rest for volume_of in self.stage.of("VOLUME"))
-        prepared = (self.root / place.lstrip("/")).stat()
-        os.chown(volume, prepared.st_uid, prepared.st_gid)
-        volume.chmod(prepared.st_mode & 0o7777)
+        place = self.stage.only("VOLUME").rest
+        if volume is not None:
+            prepared = (self.root / place.lstrip("/")).stat()
+            os.chown(volume, prepared.st_uid, prepared.st_gid)
+            volume.chmod(prepared.st_mode & 0o7777)
         return Container(
             self.root,
             environment=self.environment | dict(environment),
@@ -46,7 +47,7 @@ class Image:
             user=self.stage.only("USER").rest,
             read_only=True,
             temporary=temporary,
-            volumes={place: volume},
+            volumes={} if volume is None else {place: volume},
             own_network=True,
         )
 
@@ -71,7 +72,6 @@ def build(project: Path, workshop: Path) -> Image:
         (root / "tmp").chmod(0o1777)
         root.chmod(0o755)
         built[stage.name] = _build(stage, Container(root), context, built)
-    assert not built[stage.name].environment.keys() & set(_NETWORK)
     return Image(root, stage, built[stage.name].environment)
 
 

@@ -13,6 +13,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +48,7 @@ class Container:
         root: what the image holds; the base image's part is mounted over it.
         user: ``uid:gid``; root's keeps all rights, as in a build.
         read_only: whether the root can't be written.
-        temporary: where an empty file system is mounted.
+        temporary: where an empty file system is mounted: ``place`` or ``place:options``.
         volumes: folders of this machine, by where they are mounted.
         own_network: whether there is nothing but a loopback of its own.
     """
@@ -111,9 +112,10 @@ class Container:
         steps += _bind(Path("/dev"), root / "dev", "")
         (root / "proc").mkdir(exist_ok=True)
         steps.append(f"mount -t proc proc {_q(root / 'proc')}")
-        for place in self.temporary:
+        for mount in self.temporary:
+            place, _, options = mount.partition(":")
             inside = _folder(root / place.lstrip("/"))
-            steps.append(f"mount -t tmpfs -o mode=1777 tmpfs {_q(inside)}")
+            steps.append(f"mount -t tmpfs -o {options or 'mode=1777'} tmpfs {_q(inside)}")
         for place, volume in self.volumes.items():
             steps += _bind(volume, root / place.lstrip("/"), "")
         if self.own_network:
@@ -142,22 +144,40 @@ class Process:
     def said(self) -> str:
         return self.log.read_text()
 
-    def execute(self, command: Sequence[str], **more: str) -> subprocess.CompletedProcess[str]:
-        """Run a further command in it, with its rights; ``more`` joins the environment."""
-        line = self.beside(command, **more)
-        return subprocess.run(line, capture_output=True, text=True, timeout=30)
+    def execute(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """Run a further command in it, with its rights, to its end."""
+        return subprocess.run(self._enter(command), capture_output=True, text=True, timeout=30)
 
-    def beside(self, command: Sequence[str], **more: str) -> list[str]:
-        """The command line that runs a further command in it."""
+    @contextlib.contextmanager
+    def beside(self, command: Sequence[str]) -> Iterator[None]:
+        """Let a further command run in it for the length of a block."""
+        quiet = subprocess.DEVNULL
+        with subprocess.Popen(self._enter(command), stdout=quiet, stderr=quiet) as process:
+            try:
+                yield
+            finally:
+                process.kill()
+
+    def _enter(self, command: Sequence[str]) -> list[str]:
         container = self.container
         enter = ["nsenter", f"--target={self.pid}", "--mount", "--net", "--pid", "--root", "--wd"]
-        pairs = [f"{name}={value}" for name, value in more.items()]
-        return [*enter, "--", *container.inside(["/usr/bin/env", *pairs, *command])]
+        return [*enter, "--", *container.inside(command)]
 
     def status(self, name: str) -> str:
         """A row of its ``/proc/…/status``."""
         rows = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(row.split(":", 1)[1].strip() for row in rows if row.startswith(f"{name}:"))
+
+    def listening(self) -> set[tuple[str, int]]:
+        """Where it listens: IPv4 address and port."""
+        rows = Path(f"/proc/{self.pid}/net/tcp").read_text().splitlines()[1:]
+        found = set()
+        for address, state in ((row.split()[1], row.split()[3]) for row in rows):
+            number, port = address.split(":")
+            if state == "0A":
+                host = socket.inet_ntoa(int(number, 16).to_bytes(4, sys.byteorder))
+                found.add((host, int(port, 16)))
+        return found
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
         """Send a signal to process 1 and wait for its exit status."""
