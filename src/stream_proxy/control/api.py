@@ -101,7 +101,7 @@ def control_api(
         return HTMLResponse(page, headers=HEADERS)
 
     @api.head("/healthz", include_in_schema=False)
-    @api.get("/healthz", response_model=Liveness, tags=["Probes"])
+    @api.get("/healthz", response_model=Liveness, response_description="It does.", tags=["Probes"])
     async def healthz() -> Response:
         """Whether the process answers; nothing more. For what restarts it when it doesn't."""
         return _answer(Liveness(alive=True, version=__version__))
@@ -110,8 +110,9 @@ def control_api(
     @api.get(
         "/readyz",
         response_model=ReadinessReport,
+        response_description="Nothing is waited for.",
         responses={
-            **described(404),
+            **described(404, 422),
             503: {"model": ReadinessReport, "description": "Something is waited for."},
         },
         tags=["Probes"],
@@ -135,6 +136,7 @@ def control_api(
     @api.get(
         "/health",
         response_model=HealthReport,
+        response_description="It is healthy or degraded.",
         responses={503: {"model": HealthReport, "description": "It is unhealthy."}},
         tags=["Probes"],
     )
@@ -147,7 +149,11 @@ def control_api(
         return _answer(report, 503 if report.status is Verdict.UNHEALTHY else 200)
 
     @api.get(
-        "/status", response_model=StatusReport, responses=described(401, 422), tags=["Operation"]
+        "/status",
+        response_model=StatusReport,
+        response_description="The state of this moment.",
+        responses=described(401, 422),
+        tags=["Operation"],
     )
     async def show_status(
         request: Request,

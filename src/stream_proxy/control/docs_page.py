@@ -17,7 +17,7 @@ _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
     "color-scheme:light dark}"
     "code{font-family:ui-monospace,monospace}h2{margin-top:2.5rem}"
-    "table{border-collapse:collapse;width:100%}"
+    "table{border-collapse:collapse;width:100%;margin:1rem 0}"
     "td,th{text-align:left;vertical-align:top;padding:.2rem .8rem .2rem 0;"
     "border-bottom:1px solid #8884}"
 )
@@ -58,7 +58,7 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
         yield from _table(("parameter", "type", "meaning"), parameters)
     answers = [
         (status, _body(answer), answer["description"])
-        for status, answer in operation["responses"].items()
+        for status, answer in sorted(operation["responses"].items())
     ]
     yield from _table(("status", "body", "meaning"), answers)
 

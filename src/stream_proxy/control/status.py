@@ -55,27 +55,27 @@ class Gaps(BaseModel):
     latest: GapStatus | None = Field(description="The latest that has ended.")
 
 
-class UpstreamCounts(BaseModel):
-    """What happened to one connection to Alpaca since the start."""
+class ConnectionStatus(BaseModel):
+    """One connection to Alpaca: where it stands, and what happened to it since the start."""
 
-    attempts: int = Field(description="To connect.")
-    connections: int = Field(description="Those that succeeded.")
-    interruptions: int = Field(description="Connections and attempts that ended in failure.")
+    state: UpstreamState
+    since: str | None = Field(description="When it came there, RFC 3339.")
+    why: str = Field(description="What brought it there.")
     away_since: str | None = Field(
         description="Since when it isn't connected, over all attempts, RFC 3339; null while it is."
     )
+    attempts: int = Field(description="To connect.")
+    connections: int = Field(description="Those that succeeded.")
+    interruptions: int = Field(description="Connections and attempts that ended in failure.")
     last_message: str | None = Field(description="When the latest came, RFC 3339.")
     last_message_age_ms: int | None
 
 
-class FeedStatus(UpstreamCounts):
+class FeedStatus(ConnectionStatus):
     """One feed that was started."""
 
     kind: str = Field(description="`stocks`, `options`, `crypto` or `news`.")
     configured: bool = Field(description="Whether it is connected at start.")
-    state: UpstreamState = Field(description="Where its one connection stands.")
-    since: str | None = Field(description="When it came there, RFC 3339.")
-    why: str = Field(description="What brought it there.")
     complete: bool = Field(description="Whether it is connected and no gap is open.")
     epoch: str = Field(description="Names the numbering of its messages, begun at the start.")
     sequence: int = Field(description="The number of the latest message in it.")
@@ -88,7 +88,7 @@ class FeedStatus(UpstreamCounts):
     gaps: Gaps
 
 
-class AccountStatus(AccountReadiness, UpstreamCounts):
+class AccountStatus(AccountReadiness, ConnectionStatus):
     """The order updates of one account."""
 
     consumers: int
@@ -179,12 +179,9 @@ class Status:
     def _feed(self, handler: FeedHandler, now_ns: int) -> FeedStatus:
         upstream, wanted = handler.upstream, handler.demand.wanted()
         return FeedStatus(
-            **_counts(upstream, now_ns).model_dump(),
+            **_connection(upstream, now_ns).model_dump(),
             kind=handler.feed.kind,
             configured=handler.feed.name in self._market.configured,
-            state=upstream.state,
-            since=moment(upstream.since_ns),
-            why=upstream.why,
             complete=not feed_condition(handler).problem,
             epoch=handler.epoch,
             sequence=handler.sequence,
@@ -200,8 +197,8 @@ class Status:
         upstream = UpstreamStatus() if feed is None else feed.upstream
         counts = OrderCounts() if feed is None else feed.counts
         return AccountStatus(
-            **self._readiness.account_readiness(name).model_dump(),
-            **_counts(upstream, now_ns).model_dump(),
+            **_connection(upstream, now_ns).model_dump()
+            | self._readiness.account_readiness(name).model_dump(),
             consumers=0 if feed is None else len(feed.consumers),
             received=counts.received,
             journalled=counts.journalled,
@@ -210,13 +207,16 @@ class Status:
         )
 
 
-def _counts(upstream: UpstreamStatus, now_ns: int) -> UpstreamCounts:
+def _connection(upstream: UpstreamStatus, now_ns: int) -> ConnectionStatus:
     last_ns = upstream.last_message_ns
-    return UpstreamCounts(
+    return ConnectionStatus(
+        state=upstream.state,
+        since=moment(upstream.since_ns),
+        why=upstream.why,
+        away_since=moment(upstream.away_since_ns),
         attempts=upstream.attempts,
         connections=upstream.connections,
         interruptions=upstream.interruptions,
-        away_since=moment(upstream.away_since_ns),
         last_message=milliseconds(last_ns) if last_ns else None,
         last_message_age_ms=max(0, now_ns - last_ns) // _NS_PER_MS if last_ns else None,
     )
