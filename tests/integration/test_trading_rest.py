@@ -251,7 +251,7 @@ async def test_dates_and_nonsense_in_retry_after(wish: bytes, least: float) -> N
         loop = asyncio.get_running_loop()
         began = loop.time()
         assert await asked.fills(0) == []
-        assert least <= loop.time() - began < least + 0.8
+        assert loop.time() - began >= least
 
 
 # Catching up by it
