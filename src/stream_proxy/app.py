@@ -19,7 +19,9 @@ import structlog
 
 from stream_proxy.config.schema import Settings
 from stream_proxy.control.api import control_api
+from stream_proxy.control.exposition import MetricsServer
 from stream_proxy.control.health import Health
+from stream_proxy.control.metrics.measured import Clients, Measured
 from stream_proxy.control.readiness import Readiness
 from stream_proxy.control.status import Status
 from stream_proxy.errors import AddressInUse, SettingsError, StreamProxyError
@@ -114,6 +116,18 @@ class App:
             settings.http_port,
         )
         self.http_address = ""
+        clients = (
+            Clients("websocket", self.outlet.counts, self.outlet.outboxes),
+            Clients("sse", self.events.counts, self.events.outboxes),
+        )
+        self._metrics = MetricsServer(
+            Measured(self, self.desk, clients),
+            doorkeeper,
+            self._clock,
+            settings.host,
+            settings.metrics_port,
+        )
+        self.metrics_address = ""
 
     # The lobby, as the outlet sees it
 
@@ -162,13 +176,23 @@ class App:
         await self._listen(settings.port, None, "STREAM_PROXY_PORT")
         if settings.tls:
             await self._listen(settings.tls_port, self._server_tls(), "STREAM_PROXY_TLS_PORT")
-        await self._listen_http()
+        self.http_address = await self._serve(
+            self._http, settings.http_port, "STREAM_PROXY_HTTP_PORT"
+        )
+        self.metrics_address = await self._serve(
+            self._metrics, settings.metrics_port, "STREAM_PROXY_METRICS_PORT"
+        )
         self.outlet.start()
         self.events.start()
         for name in settings.feeds:
             self.handler_for(FEEDS[name])
         self.desk.start()
-        self._log.info("proxy.listening", addresses=self.addresses(), http=self.http_address)
+        self._log.info(
+            "proxy.listening",
+            addresses=self.addresses(),
+            http=self.http_address,
+            metrics=f"{self.metrics_address}/metrics",
+        )
 
     async def stop(self) -> None:
         """Stop accepting, free Alpaca's slots with close frames, let the consumers go."""
@@ -209,6 +233,7 @@ class App:
         """Event streams never end by themselves, and the HTTP server waits for them."""
         await self.events.stop(self.settings.drain_seconds)
         await self._http.stop()
+        await self._metrics.stop()
 
     async def _load_hours(self, hours: ExchangeMarketHours) -> None:
         """Read the exchange calendar, beside the start, which must not wait, and once a day."""
@@ -241,13 +266,13 @@ class App:
             raise _cannot_listen(error, host, port, setting) from None
         self._servers.append(server)
 
-    async def _listen_http(self) -> None:
-        host, wanted = self.settings.host, self.settings.http_port
+    async def _serve(self, server: HttpServer | MetricsServer, wanted: int, setting: str) -> str:
+        host = self.settings.host
         try:
-            port = await self._http.start()
+            port = await server.start()
         except OSError as error:
-            raise _cannot_listen(error, host, wanted, "STREAM_PROXY_HTTP_PORT") from None
-        self.http_address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            raise _cannot_listen(error, host, wanted, setting) from None
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def _server_tls(self) -> ssl.SSLContext:
         settings = self.settings

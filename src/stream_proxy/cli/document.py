@@ -1,7 +1,8 @@
 """``stream-proxy document``: write the reference pages from the code they describe.
 
 ``docs/settings.md`` comes from the schema and the aliases, ``docs/errors.md`` from the table of
-error codes, ``docs/commands.md`` from the commands themselves. A test compares them with what is
+error codes, ``docs/metrics.md`` from the metric families, ``docs/commands.md`` from the commands
+themselves. A test compares them with what is
 in the repository, so they can't grow stale.
 """
 
@@ -19,6 +20,9 @@ from typer.models import ArgumentInfo, OptionInfo
 from stream_proxy.config.aliases import ALIASES
 from stream_proxy.config.load import PREFIX
 from stream_proxy.config.schema import Settings
+from stream_proxy.control.metrics.collector import SUBJECTS
+from stream_proxy.control.metrics.family import Family
+from stream_proxy.control.metrics.upstream import STREAMS
 from stream_proxy.control.refusals import CAUSES, PROBES_FAIL
 from stream_proxy.outlets.limits import CLOSE_GOING_AWAY, CLOSE_POLICY
 from stream_proxy.outlets.orders import CLOSE_POSITION_LOST, CLOSE_SLOW, CLOSE_TRY_LATER
@@ -144,6 +148,7 @@ def pages() -> dict[str, str]:
     return {
         "settings.md": settings_page(),
         "errors.md": errors_page(),
+        "metrics.md": metrics_page(),
         "commands.md": commands_page(),
     }
 
@@ -247,6 +252,37 @@ def errors_page() -> str:
         "HTTP status and five digits, and a sentence that says the same.\n\n"
         f"{_table(('HTTP status', 'why', 'what to do'), causes)}"
     )
+
+
+# Metrics
+
+_METRICS_INTRODUCTION = """\
+Prometheus reads them at `http://127.0.0.1:9090/metrics` (setting `metrics_port`), as OpenMetrics or
+as plain text. No access token is needed, since no symbol, order, address or key is in them.
+
+The number of series doesn't grow with consumers or symbols: `stream` is one of {streams}; `feed` is
+a feed, or an account if the stream is trading; `consumer` is the name of an access token;
+`protocol` is websocket, grpc or sse.
+
+`deploy/prometheus/alerts.yml` has rules for what should wake somebody, and
+`deploy/grafana/dashboards/stream-proxy.json` is a dashboard for Grafana.
+"""
+
+
+def metrics_page() -> str:
+    """Every metric family, and how they add up."""
+    streams = ", ".join(STREAMS)
+    sections = "\n".join(
+        f"## {subject}\n\n{_table(('name', 'kind', 'labels', 'meaning'), map(_family, families))}"
+        for subject, families in SUBJECTS
+    )
+    return (
+        f"# Metrics\n\n{_GENERATED}\n\n{_METRICS_INTRODUCTION.format(streams=streams)}\n{sections}"
+    )
+
+
+def _family(family: Family) -> tuple[str, str, str, str]:
+    return f"`{family.name}`", family.kind, _code(", ".join(family.labels)), family.meaning
 
 
 # Commands

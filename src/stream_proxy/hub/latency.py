@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from math import nan
 
 _R20 = (
@@ -20,6 +21,8 @@ _DECADES = 8
 EDGES_NS = tuple(step * 10**decade for decade in range(1, 1 + _DECADES) for step in _R20)
 """Upper edges of the buckets, each belonging to its bucket: 1 µs to 90 s. One bucket more takes
 the rest."""
+
+_PLACES = {edge: place for place, edge in enumerate(EDGES_NS)}
 
 
 class Latency:
@@ -69,10 +72,10 @@ class Latency:
         """How many messages since the start took no longer than each of these.
 
         Raises:
-            ValueError: one of them is none of `EDGES_NS`.
+            KeyError: one of them is none of `EDGES_NS`.
         """
-        counts = _added(self._earlier, self._current)
-        return [sum(counts[: EDGES_NS.index(edge) + 1]) for edge in edges_ns]
+        counts = list(accumulate(_added(self._earlier, self._current)))
+        return [counts[_PLACES[edge]] for edge in edges_ns]
 
     @classmethod
     def together(cls, parts: Iterable[Latency]) -> Latency:

@@ -1,0 +1,1 @@
+"""What Prometheus reads: one table of metric families, read from plain integers when it asks."""
