@@ -19,6 +19,7 @@ from stream_proxy.feed.order_position import CannotResume, Joined, Start
 from stream_proxy.feed.upstream_status import UpstreamStatus
 from stream_proxy.hub.latency import Latency
 from stream_proxy.hub.outbox import Outbox
+from stream_proxy.model.fills import Fill
 from stream_proxy.model.orders import KnownOrder, OrderEvent, OrderRecord, Origin
 from stream_proxy.runtime.clock import Clock
 from stream_proxy.state.journal import READ_LIMIT, AccountState, Journal, JournalError
@@ -249,6 +250,13 @@ class OrderFeed:
             return Standing(journal.account(name), journal.open_orders(name))
 
         self._writer.submit(work, done)
+
+    def fills_told(
+        self, order_ids: Sequence[str], done: Callable[[dict[str, list[Fill]]], None]
+    ) -> None:
+        """Ask the journal which fills of some orders it has."""
+        name = self.account.name
+        self._writer.submit(lambda j: j.fills_told(name, order_ids), done)
 
     def note_orders(self, orders: Sequence[KnownOrder]) -> None:
         """Remember where orders stand that had no event."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,10 @@ from zlib import crc32
 
 import apsw
 
+from stream_proxy.model.fills import Fill
 from stream_proxy.model.orders import END_STATUSES, KnownOrder, OrderEvent, OrderRecord, Origin
 from stream_proxy.state.journal_errors import damaged, explained
+from stream_proxy.wire.alpaca.trade_updates import read_fill
 
 READ_LIMIT = 500
 
@@ -145,6 +147,19 @@ class JournalReader:
             (account, order_id),
         )
         return None if row is None else KnownOrder(*row)
+
+    def fills_told(self, account: str, order_ids: Iterable[str]) -> dict[str, list[Fill]]:
+        """The fills in the record of each of these orders."""
+        told = {}
+        for order_id in order_ids:
+            # Names of kinds, `OrderEvent.kind`: those of one order's fills lie side by side.
+            rows = self._all(
+                "SELECT e.data FROM names n JOIN events e USING (account, sequence) "
+                "WHERE n.account = ? AND n.name > ? AND n.name < ?",
+                (account, f"k:{order_id}:fill:", f"k:{order_id}:fill;"),
+            )
+            told[order_id] = [fill for (data,) in rows if (fill := read_fill(data)) is not None]
+        return told
 
     def verify(self) -> int:
         """Read everything and compare every checksum; give the number of records.

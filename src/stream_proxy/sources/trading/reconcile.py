@@ -59,16 +59,12 @@ class Findings:
     reason: str = ""
 
 
-async def _nothing_told(ids: Sequence[str]) -> Mapping[str, Sequence[Fill]]:
-    return {}
-
-
 async def reconcile(
     rest: TradingRest,
     position: Position,
     until_ns: int,
     *,
-    told: Told = _nothing_told,
+    told: Told,
     aggregate: bool = False,
 ) -> Findings:
     """Find what happened between a position and an instant.

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import TypeVar
 
@@ -373,6 +374,7 @@ class TradingSource:
             self._rest,
             position,
             started_ns,
+            told=lambda ids: self._ask(partial(feed.fills_told, ids)),
             aggregate=self._is_tired_of_waiting(started_ns),
         )
         found = findings.events
@@ -388,7 +390,12 @@ class TradingSource:
             # There is one more gap before what is held now. The next round begins at once, and
             # finds all of this again.
             return
-        feed.found(found, settles=not findings.left_out)
+        feed.found(found, settles=not (findings.left_out or findings.unreadable))
+        if findings.unreadable:
+            self._log.warning(
+                "trading.unreadable_record", events=findings.unreadable, reason=findings.reason
+            )
+            raise RestFailed(f"{findings.unreadable} events of Alpaca's record can't be read")
         if findings.left_out:
             self._left_out_since_ns = self._left_out_since_ns or started_ns
             raise RestFailed(f"fills of {findings.left_out} orders are not shown yet")

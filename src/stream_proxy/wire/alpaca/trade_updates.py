@@ -6,10 +6,12 @@ event is read; the object itself is kept as it came.
 
 from __future__ import annotations
 
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
 
+from stream_proxy.model.fills import Fill
 from stream_proxy.model.orders import OrderEvent, Origin
 from stream_proxy.model.time import parse_rfc3339
 from stream_proxy.wire.alpaca.codec import FrameDamaged
@@ -37,12 +39,18 @@ class _Data(msgspec.Struct):
     at: str | None = None
 
 
+class _FillData(_Data):
+    qty: _Number = None
+    price: _Number = None
+
+
 class _Message(msgspec.Struct):
     stream: str | None = None
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _read_data = msgspec.json.Decoder(_Data).decode
+_read_fill = msgspec.json.Decoder(_FillData).decode
 _read_message = msgspec.json.Decoder(_Message).decode
 
 
@@ -83,6 +91,19 @@ def read_event(data: bytes, origin: Origin) -> OrderEvent:
         submitted_ns=_instant(order.submitted_at),
         origin=origin,
     )
+
+
+def read_fill(data: bytes) -> Fill | None:
+    """What part of its order a fill's event tells; None if it doesn't say."""
+    try:
+        read = _read_fill(data)
+        end, quantity = Decimal(str(read.order.filled_qty)), Decimal(str(read.qty))
+        price = Decimal(str(read.price or 0))
+    except (msgspec.MsgspecError, InvalidOperation):
+        return None
+    if not (end.is_finite() and quantity.is_finite() and price.is_finite()):
+        return None
+    return Fill(end - quantity, end, price, _instant(read.timestamp or read.at))
 
 
 def message_of(data: bytes, extra: dict[str, Any] | None = None) -> bytes:
