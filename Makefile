@@ -97,7 +97,7 @@ lock: ## Resolve the lock files again (needs uv).
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 		--group dev --extra parquet --extra otel pyproject.toml -o locks/dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
-		--group build -c locks/dev.txt pyproject.toml -o locks/run.txt
+		--group build --extra otel -c locks/dev.txt pyproject.toml -o locks/run.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 		--group bench -c locks/dev.txt pyproject.toml -o locks/bench.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \

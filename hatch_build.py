@@ -109,10 +109,12 @@ def _try(compiled: dict[Path, Path], room: Path) -> None:
         shutil.copy(file, room / place)
         for parent in place.parents[:-1]:
             (room / parent / "__init__.py").touch()
+    path = [str(room), os.environ.get("PYTHONPATH")]
     names = [module.removesuffix(".py").replace("/", ".") for module in MODULES]
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", f"import {', '.join(names)}"],
-        env={**os.environ, "PYTHONPATH": str(room)},
+        # What an isolated build has of its own is on this path as well.
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
         capture_output=True,
         text=True,
         timeout=60,
