@@ -34,11 +34,11 @@ async def test_nothing_secret_was_written(tmp_path: Path, pytestconfig: pytest.C
         order_id = happened(alpaca)[0]["order_id"]
     assert any("trading.connected" in line for line in proxy.log)
     assert {KEY, str(QUICK["secret"])} <= SESSION.secrets
-    everything = [line for lines in SESSION.written.values() for line in lines]
-    said = sum("proxy.listening" in line for line in everything)
-    captured = SESSION.apps if pytestconfig.getoption("capture") != "no" else 0
     # Each says so as soon as it can be reached, so nobody's lines were missed.
-    assert said >= SESSION.processes + captured
+    processes = [log for name, log in SESSION.written.items() if name.startswith("proxy process")]
+    assert len(processes) == SESSION.processes
+    assert all("proxy.listening" in "".join(log) for log in processes)
+    assert sum("event=proxy.listening" in line for line in SESSION.own) >= SESSION.apps
     assert SESSION.leaks() == []
     # It would have been seen.
     proxy.log.append(f"order {order_id} was filled")

@@ -50,7 +50,7 @@ class OpenAllHours:
 async def running_app(upstream_url: str, **settings: Any) -> AsyncIterator[App]:
     """An `App` on this event loop."""
     made = Settings.model_validate(QUICK | {"upstream_url": upstream_url} | settings)
-    SESSION.configure(secrets_of(made))
+    SESSION.keep_apps(secrets_of(made))
     app = App(made, hours=OpenAllHours())
     await app.start()
     SESSION.apps += 1

@@ -1,14 +1,17 @@
 """What the proxies of a whole test run wrote, kept so that it can be searched at its end.
 
-Kept are the output of every process of `harness.proxies`, and what pytest captured of each test:
-proxies in the tests' own process write there. A process that is told to log at debug level is left
+Kept are the output of every process of `harness.proxies`, what proxies in the tests' own process
+log, and what pytest captured of each test. A process that is told to log at debug level is left
 out, and so are debug lines: who asks for that much gets it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+
+import structlog
 
 _SHORTEST_SECRET = 8
 """Shorter ones are made up for one test, and are words that anything may hold."""
@@ -34,15 +37,33 @@ class SessionLogs:
     def __init__(self) -> None:
         self.written: dict[str, list[str]] = {}
         self.secrets: set[str] = set()
+        self.own: list[str] = []
+        self.written["the tests' own process"] = self.own
         self.processes = 0
         self.apps = 0
-        """Proxies in the tests' own process, whose lines pytest captures."""
+        """Proxies that were started in this process."""
 
     def keep_process(self, secrets: Iterable[str], log: list[str]) -> None:
         """Keep what a process writes; the list goes on growing."""
         self.processes += 1
         self.written[f"proxy process {self.processes}"] = log
         self.configure(secrets)
+
+    def keep_apps(self, secrets: Iterable[str]) -> None:
+        """Keep what is logged in this process from now on, whatever else is done with it."""
+        self.configure(secrets)
+        processors = structlog.get_config()["processors"]
+        if self._keep_event not in processors:
+            processors.insert(0, self._keep_event)
+
+    def _keep_event(
+        self, logger: Any, method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        if method != "debug":
+            whole = structlog.processors.format_exc_info(logger, method, dict(event))
+            line = " ".join(f"{name}={value}" for name, value in whole.items())
+            self.own.append(line)
+        return event
 
     def keep_captured(self, test: str, texts: Iterable[str]) -> None:
         """Keep what pytest captured of a test so far, in place of what it had before."""
