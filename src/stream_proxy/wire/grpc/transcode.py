@@ -41,7 +41,6 @@ _TKS: Final = 128 + 1024
 _SLOTS: Final = 128 + 1024 + 1
 
 _MOST_INT32: Final = (1 << 31) - 1
-_MOST_EXACT: Final = 1 << 53
 _MOST_INNER: Final = 127
 _UNUSUAL: Final = 255
 
@@ -276,7 +275,7 @@ def _double(writer: BytesWriter, data: bytes, at: i64, number: i64) -> i64:
             write_i64_le(writer, bits)
         return at + 9
     value = _whole(data, at)
-    if value < 0 or value > _MOST_EXACT:
+    if value < 0:
         return -1
     if value != 0:
         writer.append(u8(number << 3 | 1))
