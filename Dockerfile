@@ -21,7 +21,7 @@ RUN STREAM_PROXY_COMPILE=1 python -m pip wheel --quiet --no-index --find-links /
 # Of the wheels only what runs: no compiler, no build tools, no pip.
 RUN python -m venv --without-pip /opt/stream-proxy \
     && python -m pip --python /opt/stream-proxy/bin/python install --quiet \
-    --no-index --find-links /wheels alpaca-stream-proxy \
+    --no-index --find-links /wheels 'alpaca-stream-proxy[otel]' \
     && install -d -m 0700 -o 65532 -g 65532 /state
 
 
