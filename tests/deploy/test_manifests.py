@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -67,8 +68,8 @@ def _yaml(path: Path) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
 
 
-def _lint(tool: str, *arguments: str) -> None:
-    """Run a checker, which CI must have."""
+def _lint(tool: str, *arguments: str) -> str:
+    """Run a checker, which CI must have; give what it remarks upon what it accepts."""
     found = shutil.which(tool, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if found is None:
         print(f"\n*** {tool} is missing: what it checks is left out ***", file=sys.__stdout__)
@@ -76,6 +77,7 @@ def _lint(tool: str, *arguments: str) -> None:
         pytest.skip(f"{tool} is not installed")
     done = subprocess.run([found, *arguments], capture_output=True, text=True)
     assert not done.returncode, done.stdout + done.stderr
+    return done.stderr
 
 
 # Dockerfile
@@ -200,8 +202,10 @@ def test_grafana_finds_its_data_and_its_dashboards(compose: dict[str, Any]):
     mounted = {v.split(":")[1]: _DEPLOY / v.split(":")[0] for v in grafana["volumes"]}
     home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
     assert str(home.parent) == files["options"]["path"]
-    dashboard = (mounted[str(home.parent)] / home.name).read_text(encoding="utf-8")
-    assert f'"uid": "{source["uid"]}"' in dashboard
+    dashboard = json.loads((mounted[str(home.parent)] / home.name).read_text(encoding="utf-8"))
+    variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
+    assert variables["datasource"]["query"] == source["type"]
+    assert variables["datasource"]["current"]["value"] == source["uid"]
 
 
 # docs/deploy.md
@@ -235,7 +239,7 @@ def test_systemd_accepts_the_service_and_calls_it_safe(tmp_path: Path):
     # Nothing is installed where the unit expects it; a program that is here takes its place.
     program = next(value.split()[0] for name, value in _directives() if name == "ExecStart")
     unit.write_text(_UNIT.read_text(encoding="utf-8").replace(program, sys.executable))
-    _lint("systemd-analyze", "verify", "--man=no", str(unit))
+    assert not _lint("systemd-analyze", "verify", "--man=no", str(unit))
     _lint("systemd-analyze", "security", "--offline=true", "--threshold=20", str(unit))
 
 
