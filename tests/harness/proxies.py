@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -48,8 +49,15 @@ class OpenAllHours:
 
 @contextlib.asynccontextmanager
 async def running_app(upstream_url: str, **settings: Any) -> AsyncIterator[App]:
-    """An `App` on this event loop."""
-    made = Settings.model_validate(QUICK | {"upstream_url": upstream_url} | settings)
+    """An `App` on this event loop; what it keeps is gone with it, unless it has a folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        defaults = QUICK | {"upstream_url": upstream_url, "state_dir": folder}
+        async with _running(Settings.model_validate(defaults | settings)) as app:
+            yield app
+
+
+@contextlib.asynccontextmanager
+async def _running(made: Settings) -> AsyncIterator[App]:
     SESSION.keep_apps(secrets_of(made))
     app = App(made, hours=OpenAllHours())
     await app.start()

@@ -88,8 +88,12 @@ class Stalled:
         masked = header + bytes(4) + data  # a mask of zeros leaves the bytes as they are
         await asyncio.get_running_loop().sock_sendall(self._socket, masked)
 
-    async def read_to_the_end(self) -> bytes:
-        """Wake up: everything that is still to come."""
+    async def read_when_cut(self, app: App) -> bytes:
+        """Wake up once it was cut: everything that is still to come.
+
+        The proxy waits five seconds for that, and a round may take longer.
+        """
+        await eventually(lambda: app.outlet.counts.slow_consumers, 120, "it is cut")
         tail = b""
         with contextlib.suppress(ConnectionError):
             while data := await asyncio.get_running_loop().sock_recv(self._socket, 1 << 20):
@@ -150,6 +154,7 @@ async def _round(alpaca: SimulatorProcess, with_stalled: bool) -> Round:
         if stalled is not None:
             await stalled.subscribe(symbols[:STALLED_SYMBOLS])
             victim = app.outlet.consumers()[-1]
+            reading = asyncio.create_task(stalled.read_when_cut(app))
         handler = app.handlers["sip"]
         before = time.process_time()
         await alpaca.order("/start")
@@ -169,7 +174,7 @@ async def _round(alpaca: SimulatorProcess, with_stalled: bool) -> Round:
         assert len(app.outlet.consumers()) == CONSUMERS
         result = Round(sum(counts), cpu_seconds)
         if stalled is not None:
-            result.stalled_got = await stalled.read_to_the_end()
+            result.stalled_got = await reading
             result.peak_queued_bytes = victim.outbox.peak_queued_bytes
             result.slow_consumers = app.outlet.counts.slow_consumers
             stalled.close()

@@ -53,6 +53,11 @@ def explained(path: Path, error: apsw.Error) -> JournalError:
             f"{path} is in use by another process, probably another proxy. Stop it, or "
             "give this one its own STREAM_PROXY_STATE_DIR."
         )
+    if isinstance(error, MISTAKES):
+        return JournalError(
+            f"{path} is no order journal of this version ({error}). Use the version that wrote it, "
+            "or move the file and its companions away: a new epoch begins, and consumers are told."
+        )
     if isinstance(error, apsw.FullError):
         return JournalError(
             f"no space left for {path}: no order event is passed on until some is free. Free "
