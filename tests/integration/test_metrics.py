@@ -133,31 +133,32 @@ async def test_consumers_by_token_and_no_secrets(alpaca: SimulatorProcess) -> No
 async def test_a_fault_shows_as_its_cause(
     alpaca: SimulatorProcess, fault: str, details: dict[str, int], cause: str
 ) -> None:
-    async with running_app(alpaca.streams, orders="off") as app:
-        async with consumer(app.addresses()[0] + "/v2/iex", "msgpack") as one:
-            await one.subscribe(trades=["*"])
-            await eventually(lambda: one.messages > 3)
-            handler = app.handlers["iex"]
-            assert await value(app, "upstream_connections_active", stream="stocks") == 1
-            await alpaca.fault(fault, feed="iex", **details)
-            await eventually(lambda: handler.upstream.interruptions, 15, "it is noticed")
-            assert await value(app, "reconnects_total", stream="stocks", cause=cause) >= 1
-            await eventually(
-                lambda: (
-                    handler.upstream.state is UpstreamState.CONNECTED
-                    and handler.gaps.current is None
-                ),
-                20,
-                "all is well again",
-            )
-            assert await value(app, "upstream_connections_active", stream="stocks") == 1
-            again = handler.upstream.connections - 1
-            assert await value(app, "upstream_reconnections_total", stream="stocks") == again >= 1
-            assert await value(app, "gaps_total", feed="iex") == 1
-            assert await value(app, "gap_seconds_total", feed="iex") > 0
-            if "code" in details and fault == "error":
-                code = str(details["code"])
-                assert await value(app, "websocket_errors_total", stream="stocks", code=code) >= 1
+    async with (
+        running_app(alpaca.streams, orders="off") as app,
+        consumer(app.addresses()[0] + "/v2/iex", "msgpack") as one,
+    ):
+        await one.subscribe(trades=["*"])
+        await eventually(lambda: one.messages > 3)
+        handler = app.handlers["iex"]
+        assert await value(app, "upstream_connections_active", stream="stocks") == 1
+        await alpaca.fault(fault, feed="iex", **details)
+        await eventually(lambda: handler.upstream.interruptions, 15, "it is noticed")
+        assert await value(app, "reconnects_total", stream="stocks", cause=cause) >= 1
+        await eventually(
+            lambda: (
+                handler.upstream.state is UpstreamState.CONNECTED and handler.gaps.current is None
+            ),
+            20,
+            "all is well again",
+        )
+        assert await value(app, "upstream_connections_active", stream="stocks") == 1
+        again = handler.upstream.connections - 1
+        assert await value(app, "upstream_reconnections_total", stream="stocks") == again >= 1
+        assert await value(app, "gaps_total", feed="iex") == 1
+        assert await value(app, "gap_seconds_total", feed="iex") > 0
+        if "code" in details and fault == "error":
+            code = str(details["code"])
+            assert await value(app, "websocket_errors_total", stream="stocks", code=code) >= 1
 
 
 async def test_nobody_there_is_a_cause_too() -> None:
