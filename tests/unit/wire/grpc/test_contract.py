@@ -100,6 +100,12 @@ def test_every_stream_has_an_encoder_or_is_about_orders() -> None:
         encoder_for("StreamOrderUpdates")
 
 
+def test_every_method_is_explained() -> None:
+    page = (ROOT / "docs" / "grpc.md").read_text()
+    for method in pb.DESCRIPTOR.services_by_name["StreamProxyService"].methods:
+        assert f"`{method.name}`" in page
+
+
 def test_what_is_beside_an_item_has_the_same_numbers_everywhere() -> None:
     """One way to write it serves all responses."""
     methods = pb.DESCRIPTOR.services_by_name["StreamProxyService"].methods

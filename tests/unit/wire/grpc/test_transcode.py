@@ -97,7 +97,7 @@ new_keys = st.sampled_from(
 def items(draw: st.DrawFn, method: str) -> dict[str, Any]:
     """An item as Alpaca sends it, some keys missing; sometimes one that is strange."""
     usual = USUAL[method]
-    item = {"T": encoder_for(method).type}
+    item: dict[str, Any] = {"T": encoder_for(method).type}
     item |= draw(st.fixed_dictionaries({}, optional=usual))
     if draw(st.booleans()):
         item[draw(st.sampled_from(["T", *usual]))] = draw(anything)
