@@ -9,11 +9,18 @@ from pathlib import Path
 
 import grpc_tools
 import pytest
+from google.protobuf import timestamp_pb2
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message_factory import GetMessageClass
 from grpc_tools import protoc
 
+from stream_proxy.model.time import to_timestamp
+from stream_proxy.wire.alpaca.codec import MSGPACK
 from stream_proxy.wire.grpc import stream_proxy_pb2 as pb
-from stream_proxy.wire.grpc.encode import encoder_for
+from stream_proxy.wire.grpc.encode import encode_batch, encoder_for
+from stream_proxy.wire.grpc.framing import feed_fields
 
 ROOT = Path(__file__).parents[4]
 PROTOS = ROOT / "protos"
@@ -89,6 +96,37 @@ def test_what_is_added_starts_at_100(existing: FileDescriptorProto, tmp_path: Pa
     for enum in existing.enum_type:
         low = {v.number: v.name for v in enums[enum.name].value if v.number < 100}
         assert low == {v.number: v.name for v in enum.value}
+
+
+def test_existing_clients_read_what_we_write(existing: FileDescriptorProto) -> None:
+    """With their own messages: every value that they know, and nothing in its way."""
+    pool = DescriptorPool()
+    pool.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(existing)
+    theirs = GetMessageClass(pool.FindMessageTypeByName("cream.v1.StreamQuotesResponse"))
+    item = {
+        "T": "q",
+        "S": "AAPL",
+        "bp": 1.5,
+        "bs": 2**40,
+        "c": ["R"],
+        "t": to_timestamp(10**18 + 1),
+    }
+    tail = feed_fields("01J", "alpaca")
+    (message,) = encode_batch("StreamQuotes", [MSGPACK.encode(item)], [7], tail, 10**18)
+    read = theirs.FromString(message[5:])
+    assert MessageToDict(read, preserving_proto_field_name=True) == {
+        "quote": {
+            "symbol": "AAPL",
+            "timestamp": "2001-09-09T01:46:40.000000001Z",
+            "bid_price": 1.5,
+            "bid_size": 2**31 - 1,
+            "conditions": ["R"],
+        }
+    }
+    request = GetMessageClass(pool.FindMessageTypeByName("cream.v1.StreamOptionQuotesRequest"))
+    asked = request(underlyings=["AAPL"]).SerializeToString()
+    assert list(pb.StreamOptionQuotesRequest.FromString(asked).underlyings) == ["AAPL"]
 
 
 def test_every_stream_has_an_encoder_or_is_about_orders() -> None:
