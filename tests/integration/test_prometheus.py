@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -244,6 +245,14 @@ async def something_of_everything(scene: Scene) -> None:
     assert sum(connection["feed"] == "iex" for connection in ledger["connections"]) == 2
 
 
+def complaints(address: str) -> list[str]:
+    """What promtool has to say about names, types and help texts."""
+    with urllib.request.urlopen(f"{address}/metrics", timeout=20) as answer:
+        text = answer.read()
+    ran = subprocess.run([str(PROMTOOL), "check", "metrics"], input=text, capture_output=True)
+    return (ran.stdout + ran.stderr).decode().splitlines()
+
+
 @pytest.mark.timeout(120)
 async def test_a_real_prometheus_sees_the_truth(alpaca: SimulatorProcess, tmp_path: Path) -> None:
     installed(PROMETHEUS, "prometheus")
@@ -255,6 +264,10 @@ async def test_a_real_prometheus_sees_the_truth(alpaca: SimulatorProcess, tmp_pa
         await eventually(lambda: all(made.messages > 20 for made in scene.consumers), 20)
         await alpaca.order("/hold")
         await counts_are_true(scene)
+        assert await asyncio.to_thread(complaints, scene.proxy.metrics) == [
+            # Other programs gave this name to what isn't a counter here.
+            'alpaca_proxy_subscriptions_total non-counter metrics should not have "_total" suffix'
+        ]
 
         await alpaca.order("/start")
         await something_of_everything(scene)
