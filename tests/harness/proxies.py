@@ -17,9 +17,8 @@ from typing import Any
 
 from harness.session_logs import SESSION
 from stream_proxy.app import App
-from stream_proxy.cli.serve import secrets_of
 from stream_proxy.config.load import load
-from stream_proxy.config.schema import Settings
+from stream_proxy.config.schema import Settings, secrets_of
 
 QUICK: dict[str, Any] = {
     "key": "PKTESTKEY",

@@ -13,7 +13,7 @@ import typer
 from stream_proxy import __version__
 from stream_proxy.app import App
 from stream_proxy.config.load import Loaded, load
-from stream_proxy.config.schema import Settings
+from stream_proxy.config.schema import Settings, secrets_of
 from stream_proxy.errors import SettingsError
 from stream_proxy.runtime.logs import set_up_logs
 from stream_proxy.runtime.loop import raise_file_limit, run, stop_on_signals
@@ -24,17 +24,6 @@ _OTHER_FILES = 100
 """Open files besides the consumers' sockets: upstream, listeners, logs, libraries."""
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")]
-
-
-def secrets_of(settings: Settings) -> list[str]:
-    """Every secret value, for the log's mask."""
-    found = [
-        *(settings.key, settings.secret, settings.live_key, settings.live_secret),
-        *(token.secret for token in settings.access_tokens),
-        *(account.key for account in settings.accounts.values()),
-        *(account.secret for account in settings.accounts.values()),
-    ]
-    return [secret.get_secret_value() for secret in found if secret is not None]
 
 
 def serve(

@@ -59,7 +59,6 @@ def _stream_url(text: str) -> Values:
 
 
 _LATER_GRPC = "gRPC is not served by this version"
-_LATER_OTEL = "traces are not sent by this version"
 _LATER_SINK = "sinks are not part of this version"
 _LATER_FALLBACK = "fallback sources are not part of this version"
 _BY_CONSUMERS = "what is subscribed follows from what consumers ask for"
@@ -103,9 +102,9 @@ ALIASES: tuple[Alias, ...] = (
     _unused("STREAM_PROXY_GRPC_PORT", _LATER_GRPC),
     _same("STREAM_PROXY_HEALTH_PORT", "http_port"),
     _same("STREAM_PROXY_METRICS_PORT", "metrics_port"),
-    _unused("OTEL_ENABLED", _LATER_OTEL),
-    _unused("OTEL_EXPORTER_OTLP_ENDPOINT", _LATER_OTEL),
-    _unused("OTEL_SERVICE_NAME", _LATER_OTEL),
+    _same("OTEL_ENABLED", "otel_enabled"),
+    _same("OTEL_EXPORTER_OTLP_ENDPOINT", "otel_endpoint"),
+    _same("OTEL_SERVICE_NAME", "otel_service_name"),
     _same("ALPACA_LIVE_API_KEY", "live_key"),
     _same("ALPACA_LIVE_SECRET_KEY", "live_secret"),
     _unused("STOCK_SYMBOLS", _BY_CONSUMERS),

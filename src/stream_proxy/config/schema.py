@@ -10,6 +10,7 @@ import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -233,6 +234,22 @@ class Settings(BaseModel):
     log_format: Literal["console", "json"] = Field("console", description="Form of log lines.")
     drain_seconds: float = Field(5, ge=0, description="Longest wait for consumers at shutdown.")
 
+    # Traces
+    otel_enabled: bool = Field(
+        True,
+        description="Send traces, with the extra `otel` installed: where this or the endpoint is "
+        "set, else as soon as something listens at the default endpoint.",
+    )
+    otel_endpoint: str = Field(
+        "http://localhost:4318", description="Base address of the collector: OTLP over HTTP."
+    )
+    otel_service_name: str = Field(
+        "cream-alpaca-stream-proxy", min_length=1, description="The name traces are sent under."
+    )
+    otel_timeout_seconds: Seconds = Field(
+        2, description="Longest wait for the collector, and for the last traces at shutdown."
+    )
+
     @field_validator("feeds", "allowed_hosts", "allowed_origins", mode="before")
     @classmethod
     def _comma_separated(cls, value: object) -> object:
@@ -287,6 +304,23 @@ class Settings(BaseModel):
                 )
         return value
 
+    @field_validator("otel_endpoint")
+    @classmethod
+    def _collector(cls, value: str) -> str:
+        try:
+            url = urlsplit(value)
+            known = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError("write scheme, host and port, as in http://localhost:4318")
+        if url.username is not None or url.query:
+            raise ValueError(
+                "credentials don't belong into an address, which is logged: use "
+                "OTEL_EXPORTER_OTLP_HEADERS"
+            )
+        return value
+
     @field_validator("state_dir", "tls_certificate", "tls_key", "upstream_ca")
     @classmethod
     def _home(cls, value: Path | None) -> Path | None:
@@ -333,6 +367,17 @@ class Settings(BaseModel):
     def tls(self) -> bool:
         """Whether the TLS port is served."""
         return self.tls_self_signed or self.tls_certificate is not None
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """Every secret value, for the masks of what leaves the program."""
+    found = [
+        *(settings.key, settings.secret, settings.live_key, settings.live_secret),
+        *(token.secret for token in settings.access_tokens),
+        *(account.key for account in settings.accounts.values()),
+        *(account.secret for account in settings.accounts.values()),
+    ]
+    return [secret.get_secret_value() for secret in found if secret is not None]
 
 
 assert set(STOCK_FEEDS) == set(StockFeed.__args__)  # type: ignore[attr-defined]

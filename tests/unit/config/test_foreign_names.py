@@ -83,6 +83,7 @@ ENVIRONMENT = sorted({*GRPC_PROXY, *TRADE_UPDATES_PROXY, *KINESIS_PRODUCER, *PYT
 VALUES = {
     "CREAM_ENV": "PAPER", "ALPACA_FEED": "sip", "RUST_LOG": "info", "PROXY_PORT": "8099", "STREAM_PROXY_HEALTH_PORT": "8082", "STREAM_PROXY_METRICS_PORT": "9090",
     "ALPACA_WEBSOCKET_URL": "wss://stream.data.alpaca.markets/v2/iex",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318",
     "Alpaca__Streaming__WebSocketUrl": "wss://stream.data.alpaca.markets/v2/iex",
     "Alpaca__Streaming__ReconnectBaseDelayMs": "1000",
     "Alpaca__Streaming__ReconnectMaxDelayMs": "60000",
