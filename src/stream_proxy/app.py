@@ -17,7 +17,7 @@ from random import Random
 
 import structlog
 
-from stream_proxy.config.schema import Settings
+from stream_proxy.config.schema import Settings, secrets_of
 from stream_proxy.control.api import control_api
 from stream_proxy.control.exposition import MetricsServer
 from stream_proxy.control.health import Health
@@ -37,6 +37,8 @@ from stream_proxy.outlets.websocket import WebSocketOutlet
 from stream_proxy.runtime.certificates import self_signed, server_context
 from stream_proxy.runtime.clock import Clock, SystemClock
 from stream_proxy.runtime.http_server import HttpServer
+from stream_proxy.runtime.logs import SecretMask
+from stream_proxy.runtime.trace_export import TraceExport, TraceTarget
 from stream_proxy.sources.alpaca import AlpacaSource, SourceTimings
 from stream_proxy.sources.connector import Connect, PicowsConnect
 from stream_proxy.sources.market_hours import ExchangeMarketHours, MarketHours
@@ -89,8 +91,9 @@ class App:
         self._logged_bad: set[tuple[str, str]] = set()
         self._loading: asyncio.Task[None] | None = None
         self.certificate: Path | None = None
+        self.traces = TraceExport(_trace_target(settings), SecretMask(secrets_of(settings)).clean)
         doorkeeper = _doorkeeper(settings)
-        self.outlet = WebSocketOutlet(self, doorkeeper, _limits(settings))
+        self.outlet = WebSocketOutlet(self, doorkeeper, _limits(settings), self.traces)
         self.desk = OrderDesk(
             settings,
             clock=self._clock,
@@ -111,6 +114,7 @@ class App:
                 self.status,
                 doorkeeper,
                 self._clock,
+                self.traces,
             ),
             settings.host,
             settings.http_port,
@@ -172,6 +176,7 @@ class App:
         if self._hours is None:
             self._hours = hours = ExchangeMarketHours()
             self._loading = asyncio.create_task(self._load_hours(hours))
+        await self.traces.open()
         settings = self.settings
         await self._listen(settings.port, None, "STREAM_PROXY_PORT")
         if settings.tls:
@@ -196,6 +201,11 @@ class App:
 
     async def stop(self) -> None:
         """Stop accepting, free Alpaca's slots with close frames, let the consumers go."""
+        with self.traces.start("proxy.drain"):
+            await self._drain()
+        await self.traces.close()
+
+    async def _drain(self) -> None:
         for server in self._servers:
             server.close()
         if self._loading is not None:
@@ -318,6 +328,7 @@ class App:
             random=self._random,
             hours=self._hours,
             timings=_timings(settings),
+            tracer=self.traces,
         )
         source.on_status = lambda: self.outlet.upstream_changed(handler)
         task = asyncio.get_running_loop().create_task(self._run_source(source))
@@ -367,6 +378,17 @@ def check_exposure(settings: Settings) -> None:
                 '"<at least 16 characters>"}]\''
             ]
         )
+
+
+def _trace_target(settings: Settings) -> TraceTarget | None:
+    if not settings.otel_enabled:
+        return None
+    return TraceTarget(
+        settings.otel_endpoint,
+        settings.otel_service_name,
+        settings.otel_timeout_seconds,
+        asked_for=bool({"otel_enabled", "otel_endpoint"} & settings.model_fields_set),
+    )
 
 
 def _upstream_tls(settings: Settings) -> ssl.SSLContext | None:

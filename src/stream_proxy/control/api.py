@@ -21,6 +21,7 @@ from stream_proxy.control.gate import CUT, Gate
 from stream_proxy.control.health import Health, HealthReport, Verdict
 from stream_proxy.control.readiness import Readiness, ReadinessReport
 from stream_proxy.control.refusals import Refused, answer_errors, described
+from stream_proxy.control.request_spans import RequestSpans
 from stream_proxy.control.status import (
     CONSUMERS_LISTED,
     MOST_CONSUMERS_LISTED,
@@ -38,6 +39,7 @@ from stream_proxy.outlets.order_events import (
     read_range,
 )
 from stream_proxy.runtime.clock import Clock
+from stream_proxy.runtime.tracing import NO_TRACER, Tracer
 from stream_proxy.wire.alpaca.requests import Credentials, header_credentials
 
 _DESCRIPTION = (
@@ -80,6 +82,7 @@ def control_api(
     status: Status,
     doorkeeper: Doorkeeper,
     clock: Clock,
+    tracer: Tracer = NO_TRACER,
 ) -> ASGIApp:
     """The application to serve."""
     # Its own pages load scripts from elsewhere, which this server has no business with.
@@ -218,7 +221,7 @@ def control_api(
             raise Refused(410, stream.reason)
         return EventStreamResponse(stream, events.forget)
 
-    return Gate(api, doorkeeper)
+    return Gate(RequestSpans(api, tracer), doorkeeper)
 
 
 _STREAM_ANSWERS: dict[int | str, dict[str, Any]] = {

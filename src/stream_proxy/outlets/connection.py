@@ -15,6 +15,7 @@ from websockets.http11 import Request, Response
 
 from stream_proxy.hub.outbox import Outbox
 from stream_proxy.outlets.limits import BURST_SECONDS, BYTES_PER_MESSAGE
+from stream_proxy.runtime.tracing import NO_SPAN, Span
 from stream_proxy.runtime.websocket_server import WebSocketConnection
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class ServedConnection(WebSocketConnection):
         self.outlet = outlet
         self.dialog: Dialog | None = None
         self._opened = False
+        self.trace: Span = NO_SPAN
         self._deadline = self.opened_at + outlet.limits.handshake_seconds
         self._budget = outlet.limits.messages_per_second * BURST_SECONDS
         self._budget_at = self.opened_at
@@ -96,7 +98,22 @@ class ServedConnection(WebSocketConnection):
         response = self._judge(request)
         if response is not None:
             self.outlet.counts.rejected += 1
+        else:
+            self._begin_trace(request)
         return response
+
+    def _begin_trace(self, request: Request) -> None:
+        tracer, headers = self.outlet.tracer, request.headers
+        caller = tracer.remote_parent(
+            single_header(headers, "traceparent"), single_header(headers, "tracestate")
+        )
+        path = request.path.partition("?")[0]
+        self.trace = tracer.start(
+            "websocket.session",
+            {"url.path": path, "client.address": self.peer},
+            parent=caller,
+            kind="server",
+        )
 
     def _judge(self, request: Request) -> Response | None:
         headers, outlet = request.headers, self.outlet
@@ -144,6 +161,7 @@ class ServedConnection(WebSocketConnection):
             self.dialog.heard(payload, binary)
         else:
             self.outlet.counts.rate_limited += 1
+            self.trace.fail("it sent too much")
             self.dialog.flooded()
 
     def _within_rate(self, cost: float) -> bool:
@@ -168,6 +186,7 @@ class ServedConnection(WebSocketConnection):
     def _overflow(self) -> None:
         """The outbox is full."""
         self.outlet.counts.slow_consumers += 1
+        self.trace.fail("it read too slowly")
         if self.dialog is not None:
             # Not now: the hub may be in the middle of writing to this consumer's group.
             self._loop.call_soon(self.dialog.overflowed)
@@ -175,12 +194,28 @@ class ServedConnection(WebSocketConnection):
     def end_outbox(self) -> None:
         """Take nothing more for this client, and count what it didn't get."""
         self.outbox.close()
+        if self.outbox.messages or self.outbox.dropped_messages:
+            # Only now: they are counted into the whole next, and begin again at nothing.
+            self.trace.set(
+                {
+                    "messages.sent": self.outbox.messages,
+                    "messages.dropped": self.outbox.dropped_messages,
+                }
+            )
         identity = self.dialog.identity if self.dialog is not None else ""
         self.outlet.counts.leave(identity, self.outbox)
 
     def on_closed(self) -> None:
         if self.dialog is not None:
             self.dialog.release()
+        self._end_trace()
+
+    def _end_trace(self) -> None:
+        if self.dialog is not None:
+            self.trace.set({"identity": self.dialog.identity})
+        if self.close_code is not None:
+            self.trace.set({"websocket.close_code": self.close_code})
+        self.trace.end()
 
     def on_pause(self) -> None:
         self.outbox.pause()

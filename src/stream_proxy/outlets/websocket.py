@@ -19,6 +19,7 @@ from stream_proxy.outlets.doorkeeper import Doorkeeper
 from stream_proxy.outlets.limits import CLOSE_GOING_AWAY, ConsumerLimits, OutletCounts
 from stream_proxy.outlets.market_data import MarketDataDialog
 from stream_proxy.outlets.orders import OrderDialog, OrderPath
+from stream_proxy.runtime.tracing import NO_TRACER, Tracer
 from stream_proxy.runtime.websocket_server import WebSocketConnection
 from stream_proxy.wire.alpaca.codes import ErrorCode
 
@@ -39,10 +40,17 @@ class Lobby(Protocol):
 class WebSocketOutlet:
     """All clients of Alpaca's protocol, on any number of listening sockets."""
 
-    def __init__(self, lobby: Lobby, doorkeeper: Doorkeeper, limits: ConsumerLimits) -> None:
+    def __init__(
+        self,
+        lobby: Lobby,
+        doorkeeper: Doorkeeper,
+        limits: ConsumerLimits,
+        tracer: Tracer = NO_TRACER,
+    ) -> None:
         self.lobby = lobby
         self.doorkeeper = doorkeeper
         self.limits = limits
+        self.tracer = tracer
         self.counts = OutletCounts()
         self.connections: dict[ServedConnection, None] = {}
         self.stopping = False
@@ -173,6 +181,7 @@ class WebSocketOutlet:
         )
 
     def log_end(self, connection: ServedConnection, code: ErrorCode) -> None:
+        connection.trace.fail(f"{code.code} {code.text}")
         self._log.warning(
             "consumer.refused",
             peer=connection.peer,

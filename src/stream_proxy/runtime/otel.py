@@ -58,6 +58,9 @@ class OtelSpan:
         self._failed = False
         self._token: Token[Context] | None = None
 
+    def rename(self, name: str) -> None:
+        self.otel.update_name(name)
+
     def set(self, attributes: Attributes) -> None:
         self.otel.set_attributes(_cleaned(attributes, self._clean))
 
@@ -65,7 +68,7 @@ class OtelSpan:
         self.otel.add_event(name, _cleaned(attributes, self._clean))
 
     def fail(self, why: str) -> None:
-        if not self._failed:
+        if not self._failed and self.otel.is_recording():
             self._failed = True
             self.otel.set_status(Status(StatusCode.ERROR, self._clean(why)[:_LONGEST_TEXT]))
 

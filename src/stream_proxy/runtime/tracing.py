@@ -26,8 +26,11 @@ class Span(Protocol):
     Leaving the block ends it, as failed where an exception leaves it.
     """
 
+    def rename(self, name: str) -> None:
+        """Call it by a name that is known only now."""
+
     def set(self, attributes: Attributes) -> None:
-        """Say more about it, also of what is known only later."""
+        """Say more about it."""
 
     def event(self, name: str, attributes: Attributes = NOTHING) -> None:
         """Something happened at an instant within it."""
@@ -82,6 +85,8 @@ class NoSpan:
     """A span of nothing."""
 
     __slots__ = ()
+
+    def rename(self, name: str) -> None: ...
 
     def set(self, attributes: Attributes) -> None: ...
 

@@ -23,6 +23,8 @@ from stream_proxy.feed.upstream_status import Cause, UpstreamState
 from stream_proxy.model.time import NS_PER_SECOND, rfc3339
 from stream_proxy.runtime.backoff import Backoff
 from stream_proxy.runtime.clock import Clock
+from stream_proxy.runtime.tracing import NO_TRACER, Tracer
+from stream_proxy.sources.connection_trace import ConnectionTrace
 from stream_proxy.sources.connector import Connect, ConnectFailed, Connection
 from stream_proxy.sources.market_hours import MarketHours
 from stream_proxy.sources.silence import Silence
@@ -92,6 +94,7 @@ class AlpacaSource:
         random: Random,
         hours: MarketHours,
         timings: SourceTimings,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._handler = handler
         self._url = url
@@ -102,6 +105,7 @@ class AlpacaSource:
         self._hours = hours
         self._timings = timings
         self._log = structlog.get_logger("stream_proxy.upstream").bind(feed=handler.feed.name)
+        self._trace = ConnectionTrace(tracer, {"alpaca.feed": handler.feed.name})
         self._backoff = Backoff(
             timings.backoff_initial_seconds, timings.backoff_max_seconds, random
         )
@@ -135,6 +139,7 @@ class AlpacaSource:
                 self._log.exception("upstream.internal_error")
                 ending = Ending("an internal error of the proxy, see the log", Cause.INTERNAL)
                 self._handler.upstream_lost(ending.why)
+            self._trace_end(ending)
             if self._stopping:
                 break
             self._handler.upstream.interrupted(ending.cause)
@@ -142,6 +147,7 @@ class AlpacaSource:
                 self._give_up(ending)
                 return
             await self._wait_after(ending)
+        self._trace.stopped()
         self._set_state(UpstreamState.STOPPED, "stopped")
 
     async def stop(self) -> None:
@@ -154,6 +160,7 @@ class AlpacaSource:
         """One connection from connect to close."""
         status = self._handler.upstream
         status.attempts += 1
+        self._trace.begin(status.attempts)
         self._ending = None
         self._ready = False
         self._wake.clear()
@@ -168,6 +175,7 @@ class AlpacaSource:
         except ConnectFailed as failure:
             return self._refused_upgrade(failure)
         self._connection = connection
+        self._trace.step("alpaca.authenticate")
         status.connections += 1
         status.open_connections += 1
         status.peak_open_connections = max(status.peak_open_connections, status.open_connections)
@@ -186,6 +194,7 @@ class AlpacaSource:
             if self._ending is not None:
                 self._set_state(UpstreamState.RECONNECTING, self._ending.why, self._ending.error)
                 self._handler.upstream_lost(self._ending.why)
+                self._trace_end(self._ending)
             try:
                 await connection.close(1000, self._timings.close_seconds)
             finally:
@@ -212,6 +221,7 @@ class AlpacaSource:
         self._log.warning(
             "upstream.interrupted", why=ending.why, next_attempt_seconds=round(seconds, 2)
         )
+        self._trace.waits(seconds)
         self._ending = None
         until_ns = self._clock.monotonic_ns() + int(seconds * NS_PER_SECOND)
         while not self._stopping and (left := until_ns - self._clock.monotonic_ns()) > 0:
@@ -223,6 +233,7 @@ class AlpacaSource:
         cure = error.cure if error is not None else "Check the address and the keys."
         cure += " Then restart the proxy."
         self._log.error("upstream.refused", why=ending.why, cure=cure)
+        self._trace.stopped(ending.why)
         if error is not None:
             self._handler.upstream_refused(error)
 
@@ -269,6 +280,7 @@ class AlpacaSource:
         match event:
             case Ready():
                 self._ready = True
+                self._trace.ready()
                 self._slot_refusals = 0
                 self._seen_messages = self._handler.hub.messages
                 self._looked_ns = self._clock.now_ns()
@@ -284,10 +296,12 @@ class AlpacaSource:
                     self._silence.subscribed(self._clock.monotonic_ns())
                 elif before - topics:
                     self._silence.narrowed(self._clock.monotonic_ns())
+                self._trace.answered()
                 self._handler.upstream_holds(topics)
                 self._pump()
             case Refused(error):
                 self._handler.upstream.failed(error)
+                self._trace.answered(f"{error.code} {error.text}")
                 self._surprised(f"a request was refused with {error.code} {error.text}")
                 self._handler.demand.refused(error)
                 self._pump()
@@ -341,9 +355,11 @@ class AlpacaSource:
         if step is None:
             gap = self._handler.upstream_complete()
             if gap is not None and gap.to_ns is not None:
+                seconds = round((gap.to_ns - gap.from_ns) / NS_PER_SECOND, 3)
+                self._trace.event("gap", {"seconds": seconds, "topics": gap.topics})
                 self._log.warning(
                     "feed.gap",
-                    seconds=round((gap.to_ns - gap.from_ns) / NS_PER_SECOND, 3),
+                    seconds=seconds,
                     since=rfc3339(gap.from_ns),
                     until=rfc3339(gap.to_ns),
                     topics=gap.topics,
@@ -351,6 +367,8 @@ class AlpacaSource:
                 )
             return
         session.ask(step.add, step.topics)
+        name = "alpaca.subscribe" if step.add else "alpaca.unsubscribe"
+        self._trace.ask(name, {"topics": len(step.topics)})
         self._asked_ns = self._clock.monotonic_ns()
         self._send()
 
@@ -422,6 +440,9 @@ class AlpacaSource:
             self._end(Ending(why, Cause.MUTE))
 
     # Bookkeeping
+
+    def _trace_end(self, ending: Ending) -> None:
+        self._trace.ended(ending.why, ending.cause.value, wanted=self._stopping)
 
     def _end(self, ending: Ending) -> None:
         if self._ending is None:
