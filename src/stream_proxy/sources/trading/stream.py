@@ -64,8 +64,9 @@ class TradingTimings:
     """How long fresh events wait for what was missed before them."""
     reconcile_seconds: float = 300.0
     """How often the record is compared while all seems well."""
-    reconcile_away_seconds: float = 10.0
-    """The same while there is no stream."""
+    reconcile_away_seconds: float = 5.0
+    """The same while there is no stream: so late is then what happens, at the most. An account
+    may ask some 200 times a minute, and we aren't the only one who does."""
     settle_seconds: float = 2.0
     """What happened so shortly ago may still come by the stream."""
 
