@@ -18,7 +18,7 @@ from harness.simulated import SimulatorProcess, simulator
 from harness.waiting import eventually
 from stream_proxy.app import App
 from stream_proxy.model.time import NS_PER_SECOND, parse_rfc3339, rfc3339
-from stream_proxy.state.journal import Journal
+from stream_proxy.state.journal import ASKED_AGAIN_NS, Journal
 
 ORDERS = 3
 POSITION_LOST = 4410
@@ -128,6 +128,9 @@ def forget_all_but(events: int, state_dir: Path) -> str:
     journal = Journal(state_dir / "orders.sqlite3", new_epoch=lambda: "never used")
 
     def work(journal: Journal) -> Any:
+        # As if that were long ago: what is young would be asked for again, and is kept.
+        until_ns = journal.account("paper").last_timestamp_ns + ASKED_AGAIN_NS + 1
+        journal.note_reconciled("paper", until_ns)
         return journal.prune("paper", before_ns=0, keep=events, cursors_seen_since_ns=1 << 62)
 
     forgotten, overtaken = journal.commit(work)

@@ -54,6 +54,10 @@ __all__ = [
     "JournalInUse",
 ]
 
+ASKED_AGAIN_NS = 120_000_000_000
+"""From so far before the last comparison on, Alpaca may be asked for events again: what of them is
+forgotten would seem new. Reconciling's overlap, and as much again."""
+
 
 class Journal(JournalReader):
     """Opens, appends, reads.
@@ -335,8 +339,9 @@ class Journal(JournalReader):
     ) -> tuple[int, list[str]]:
         """Forget events older than ``before_ns`` or beyond the newest ``keep``.
 
-        Never what a living cursor still has to read. Give the number forgotten, and the names of
-        dead cursors (unseen since ``cursors_seen_since_ns``) that lost something by it.
+        Never what a living cursor still has to read, nor what Alpaca is asked for again. Give the
+        number forgotten, and the names of dead cursors (unseen since ``cursors_seen_since_ns``)
+        that lost something by it.
         """
         state = self.account(account)
         row = self._one(
@@ -347,8 +352,13 @@ class Journal(JournalReader):
         cursors = self._all(
             "SELECT cursor, sequence, seen_ns FROM cursors WHERE account = ?", (account,)
         )
-        living = [s for _, s, seen in cursors if seen >= cursors_seen_since_ns]
-        limit = min([limit, *living])
+        limit = min([limit, *(s for _, s, seen in cursors if seen >= cursors_seen_since_ns)])
+        if state.reconciled_until_ns:
+            (young,) = self._one(
+                "SELECT min(sequence) FROM events WHERE account = ? AND timestamp_ns >= ?",
+                (account, state.reconciled_until_ns - ASKED_AGAIN_NS),
+            )
+            limit = limit if young is None else min(limit, young - 1)
         forgotten = self._all(
             "DELETE FROM events WHERE account = ? AND sequence <= ? RETURNING timestamp_ns",
             (account, limit),

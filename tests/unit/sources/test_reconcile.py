@@ -157,6 +157,24 @@ async def test_unreadable_events_are_counted_with_a_reason_that_says_nothing_of_
     assert findings.reason and "SECRET" not in findings.reason and "77" not in findings.reason
 
 
+async def test_what_our_record_has_forgotten_is_not_told_again() -> None:
+    """Ids know milliseconds: asked from one on, Alpaca tells what retention forgot in it, too."""
+    books = Books()
+    order = books.submit()
+    books.fill(order, 4, 50)
+    happened = books.happened()
+    books.raw = [encode(event.data) for event in books.account.events]
+    since_ns = happened[0].timestamp_ns + 1
+    position = Position(since_ns, since_ns, {})
+    findings = await reconcile(books, position, books.now_ns, told=books.told([]))
+    assert 0 < len(findings.events) < len(happened)
+    assert all(event.timestamp_ns >= since_ns for event in findings.events)
+    undated = b'{"event":"restated","order":{"id":"o1"}}'
+    books.raw = [undated]
+    findings = await reconcile(books, position, books.now_ns, told=books.told([]))
+    assert [event.data for event in findings.events] == [undated]
+
+
 async def test_old_fills_are_asked_for_only_when_something_does_not_add_up() -> None:
     books = Books()
     order = books.submit()

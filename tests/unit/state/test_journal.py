@@ -160,6 +160,33 @@ def test_pruning_spares_what_a_living_cursor_needs(journal: Journal) -> None:
     assert locate(journal, journal.account("paper"), Start(cursor="alive")) == 4
 
 
+def test_pruning_spares_what_alpaca_will_be_asked_for_again(journal: Journal) -> None:
+    """Forgotten, an event that reconciling asks for again would be taken for another one."""
+    append(journal, *(event(f"o{i}", event_id=f"E{i}", second=60 * i) for i in range(8)))
+    at_ns = {r.sequence: r.event.timestamp_ns for r in journal.read("paper", 0)}
+
+    def prune() -> int:
+        forgotten, _ = journal.commit(
+            lambda j: j.prune("paper", before_ns=DAY, keep=0, cursors_seen_since_ns=0)
+        )
+        return int(forgotten)
+
+    journal.commit(lambda j: j.note_reconciled("paper", at_ns[5]))
+    assert prune() == 2
+    assert journal.account("paper").since_ns == at_ns[2] + 1
+    assert append(journal, event("o2", event_id="E2", second=120)) == []
+    journal.commit(lambda j: j.note_reconciled("paper", at_ns[8] + DAY))
+    assert prune() == 6
+
+
+def test_an_account_that_was_never_compared_is_pruned_all_the_same(journal: Journal) -> None:
+    """Where Alpaca's REST never answers, the record still doesn't grow for ever."""
+    append(journal, *(event(f"o{i}", second=i) for i in range(5)))
+    assert journal.commit(
+        lambda j: j.prune("paper", before_ns=0, keep=2, cursors_seen_since_ns=0)
+    ) == (3, [])
+
+
 @pytest.mark.parametrize(
     ("since", "expected"),
     [

@@ -89,7 +89,9 @@ def one_commit(life: Life, journal: Journal, number: int, random: Random) -> Non
                 lambda j: j.prune(account, before_ns=0, keep=KEPT, cursors_seen_since_ns=number),
             )
         case _:
-            life.commit(journal, lambda j: j.note_reconciled(account, number))
+            # Up to the newest event: what is two minutes older may be pruned.
+            until_ns = number * 10 * 1_000_000_000
+            life.commit(journal, lambda j: j.note_reconciled(account, until_ns))
 
 
 def lived(seed: int, commits: int) -> Life:

@@ -80,7 +80,7 @@ async def reconcile(
     after_ns = max(position.since_ns, position.until_ns - OVERLAP_NS)
     raw = await rest.events(after_ns, until_ns)
     if raw is not None:
-        return _exact(raw)
+        return _exact(raw, position.since_ns)
     # A little more at the very beginning: REST's answer and our beginning are not one instant.
     from_ns = after_ns if after_ns > position.since_ns else after_ns - OVERLAP_NS
     orders = {str(order["id"]): order for order in await rest.orders(from_ns)}
@@ -129,14 +129,18 @@ def _shown(orders: Mapping[str, Mapping[str, Any]]) -> set[str]:
     return {*orders, *(str(leg["id"]) for leg in legs)}
 
 
-def _exact(raw: list[bytes]) -> Findings:
+def _exact(raw: list[bytes], since_ns: int) -> Findings:
     events: list[OrderEvent] = []
     reasons = []
     for data in raw:
         try:
-            events.append(read_event(data, Origin.REPLAYED))
+            event = read_event(data, Origin.REPLAYED)
         except FrameDamaged as damage:
             reasons.append(str(damage)[:120])
+            continue
+        # Asked was by milliseconds, and our record may have forgotten what is older.
+        if not event.timestamp_ns or event.timestamp_ns >= since_ns:
+            events.append(event)
     return Findings(
         events, exact=True, unreadable=len(reasons), reason=reasons[0] if reasons else ""
     )
