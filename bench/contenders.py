@@ -137,6 +137,7 @@ def proxy(upstream_url: str, codec: str, **settings: str) -> Iterator[tuple[Proc
                 "STREAM_PROXY_STATE_DIR": state,
                 "STREAM_PROXY_HTTP_PORT": "0",
                 "STREAM_PROXY_METRICS_PORT": "0",
+                "STREAM_PROXY_GRPC_PORT": "0",
                 **settings,
             },
         )

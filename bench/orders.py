@@ -182,7 +182,7 @@ async def serve(kind: str, stream_port: str, rest_port: str, folder: str) -> Non
     streams = f"ws://127.0.0.1:{stream_port}"
     settings = {
         **{"key": "key", "secret": "secret", "orders": "on"},
-        **{"port": 0, "http_port": 0, "metrics_port": 0},
+        **{"port": 0, "http_port": 0, "grpc_port": 0, "metrics_port": 0},
         "state_dir": folder,
         "upstream_url": streams,
         "paper_stream_url": f"{streams}/{kind}",

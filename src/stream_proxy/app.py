@@ -26,6 +26,7 @@ from stream_proxy.control.readiness import Readiness
 from stream_proxy.control.status import Status
 from stream_proxy.errors import AddressInUse, SettingsError, StreamProxyError
 from stream_proxy.feed.handler import FeedHandler
+from stream_proxy.grpc_desk import GrpcDesk
 from stream_proxy.model.feeds import FEEDS, Feed, feed_paths
 from stream_proxy.order_desk import OrderDesk
 from stream_proxy.outlets.consumer_status import ConsumerSource
@@ -100,9 +101,23 @@ class App:
             random=self._random,
             connect=self._connect,
             on_trouble=self._order_trouble,
+            tracer=self.traces,
         )
         self.events = OrderEventOutlet(_limits(settings), self._clock)
         self.readiness = Readiness(self.desk, self)
+        self.grpc = GrpcDesk(
+            settings,
+            handlers=lambda: self.handlers,
+            handler_for=self.handler_for,
+            desk=self.desk,
+            readiness=self.readiness,
+            consumers=lambda: sum(source.consumer_count() for source in self.consumer_sources),
+            certificates=self._certificate_files,
+            doorkeeper=doorkeeper,
+            limits=_limits(settings),
+            clock=self._clock,
+        )
+        self.grpc_address = ""
         watched = self.desk, self, self.readiness, self.consumer_sources, self._clock.now_ns()
         self.health, self.status = Health(*watched), Status(*watched)
         self._http = HttpServer(
@@ -120,9 +135,11 @@ class App:
             settings.http_port,
         )
         self.http_address = ""
+        calls = self.grpc.outlet
         clients = (
             Clients("websocket", self.outlet.counts, self.outlet.outboxes),
             Clients("sse", self.events.counts, self.events.outboxes),
+            Clients("grpc", calls.counts, calls.outboxes),
         )
         self._metrics = MetricsServer(
             Measured(self, self.desk, clients),
@@ -162,7 +179,7 @@ class App:
     @property
     def consumer_sources(self) -> list[ConsumerSource]:
         """The outlets, whose consumers are counted and listed."""
-        return [self.outlet, self.events]
+        return [self.outlet, self.events, self.grpc.outlet]
 
     # Life
 
@@ -187,6 +204,13 @@ class App:
         self.metrics_address = await self._serve(
             self._metrics, settings.metrics_port, "STREAM_PROXY_METRICS_PORT"
         )
+        if settings.grpc:
+            try:
+                self.grpc_address = await self.grpc.start()
+            except OSError as error:
+                raise _cannot_listen(
+                    error, settings.host, settings.grpc_port, "STREAM_PROXY_GRPC_PORT"
+                ) from None
         self.outlet.start()
         self.events.start()
         for name in settings.feeds:
@@ -196,6 +220,7 @@ class App:
             "proxy.listening",
             addresses=self.addresses(),
             http=self.http_address,
+            grpc=self.grpc_address,
             metrics=f"{self.metrics_address}/metrics",
         )
 
@@ -208,11 +233,13 @@ class App:
     async def _drain(self) -> None:
         for server in self._servers:
             server.close()
+        self.grpc.stop_accepting()
         if self._loading is not None:
             self._loading.cancel()
         await asyncio.gather(*(feed.source.stop() for feed in self._feeds.values()))
         await asyncio.gather(
             self.outlet.stop(self.settings.drain_seconds),
+            self.grpc.stop(),
             self._stop_http(),
         )
         await self.desk.stop()
@@ -285,6 +312,14 @@ class App:
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def _server_tls(self) -> ssl.SSLContext:
+        certificate, key = self._certificate_files()
+        try:
+            return server_context(certificate, key)
+        except OSError as error:
+            raise SettingsError([f"tls_certificate: can't use {certificate}: {error}"]) from None
+
+    def _certificate_files(self) -> tuple[Path, Path]:
+        """The certificate that is served, and its key."""
         settings = self.settings
         if settings.tls_self_signed:
             names = [
@@ -297,10 +332,7 @@ class App:
             assert settings.tls_certificate is not None and settings.tls_key is not None
             certificate, key = settings.tls_certificate, settings.tls_key
         self.certificate = certificate
-        try:
-            return server_context(certificate, key)
-        except OSError as error:
-            raise SettingsError([f"tls_certificate: can't use {certificate}: {error}"]) from None
+        return certificate, key
 
     def _start_feed(self, feed: Feed) -> None:
         settings = self.settings
@@ -330,9 +362,14 @@ class App:
             timings=_timings(settings),
             tracer=self.traces,
         )
-        source.on_status = lambda: self.outlet.upstream_changed(handler)
+        source.on_status = lambda: self._upstream_changed(handler)
+        handler.on_gap = lambda: self.grpc.outlet.upstream_changed(handler)
         task = asyncio.get_running_loop().create_task(self._run_source(source))
         self._feeds[feed.name] = _RunningFeed(handler, source, task)
+
+    def _upstream_changed(self, handler: FeedHandler) -> None:
+        self.outlet.upstream_changed(handler)
+        self.grpc.outlet.upstream_changed(handler)
 
     async def _run_source(self, source: AlpacaSource) -> None:
         loop = asyncio.get_running_loop()
@@ -345,9 +382,13 @@ class App:
         self.readiness.look(self._clock.now_ns())
         trouble, unusable = self.desk.trouble, self.desk.unusable
         if unusable:
-            self.outlet.refuse_orders(f"order updates can't be served: {unusable}")
+            text = f"order updates can't be served: {unusable}"
+            self.outlet.refuse_orders(text)
+            self.grpc.outlet.refuse_orders(text)
         else:
-            self.outlet.order_trouble(None if trouble is None else str(trouble))
+            waits = None if trouble is None else str(trouble)
+            self.outlet.order_trouble(waits)
+            self.grpc.outlet.order_trouble(waits)
 
     def _bad_message(self, feed: str, reason: str) -> None:
         """Log each kind of damage once per feed; all of it is counted by the handler."""

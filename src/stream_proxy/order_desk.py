@@ -19,8 +19,14 @@ from stream_proxy.errors import SettingsError
 from stream_proxy.feed.orders import Account, Environment, OrderFeed
 from stream_proxy.outlets.orders import Dialect, OrderPath
 from stream_proxy.runtime.clock import Clock
+from stream_proxy.runtime.tracing import NO_TRACER, Tracer
 from stream_proxy.sources.connector import Connect
-from stream_proxy.sources.trading.rest import HttpTradingRest, RestFactory, TradingRest
+from stream_proxy.sources.trading.rest import (
+    HttpTradingRest,
+    RestFactory,
+    RestFailed,
+    TradingRest,
+)
 from stream_proxy.sources.trading.stream import TradingSource, TradingTimings
 from stream_proxy.state.journal import Journal, JournalDamaged, JournalError
 from stream_proxy.state.journal_writer import JournalWriter
@@ -66,8 +72,9 @@ class OrderDesk:
         clock: Clock,
         random: Random,
         connect: Connect,
-        rest_for: RestFactory = HttpTradingRest,
+        rest_for: RestFactory | None = None,
         on_trouble: Callable[[], None] = lambda: None,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self.accounts = {access.account.name: access for access in accounts_of(settings)}
         self.trouble: JournalError | None = None
@@ -75,7 +82,8 @@ class OrderDesk:
         self._clock = clock
         self._random = random
         self._connect = connect
-        self._rest_for = rest_for
+        self._rest_for = rest_for or partial(HttpTradingRest, tracer=tracer)
+        self._tracer = tracer
         self._on_trouble = on_trouble
         self._log = structlog.get_logger("stream_proxy.orders")
         self._writer: JournalWriter | None = None
@@ -130,6 +138,21 @@ class OrderDesk:
         """The feeds that were started, by account."""
         return {name: running.feed for name, running in self._running.items()}
 
+    async def option_contracts(self, underlying: str) -> list[str]:
+        """The option contracts of an underlying, as the trading REST of any account lists them.
+
+        None are given where there are no keys, or REST doesn't answer.
+        """
+        for access in self.accounts.values():
+            rest = self._rest_for(access.rest_url, access.credentials)
+            try:
+                return await rest.option_contracts(underlying)
+            except RestFailed as failure:
+                self._log.warning("options.not_listed", reason=str(failure))
+            finally:
+                await rest.close()
+        return []
+
     @property
     def journal_waiting(self) -> int:
         """Jobs that aren't durable yet."""
@@ -179,6 +202,7 @@ class OrderDesk:
             clock=self._clock,
             random=self._random,
             timings=_timings(self._settings),
+            tracer=self._tracer,
         )
         task = asyncio.get_running_loop().create_task(self._run(source))
         return _Running(feed, source, rest, task)

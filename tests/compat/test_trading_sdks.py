@@ -72,6 +72,7 @@ def serving(alpaca: SimulatorProcess, state_dir: Path) -> Iterator[Proxy]:
         "PROXY_PORT": str(port),
         "STREAM_PROXY_HTTP_PORT": "0",
         "STREAM_PROXY_METRICS_PORT": "0",
+        "STREAM_PROXY_GRPC_PORT": "0",
         "STREAM_PROXY_STATE_DIR": str(state_dir),
         "STREAM_PROXY_UPSTREAM_URL": alpaca.streams,
     }

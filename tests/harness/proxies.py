@@ -25,6 +25,7 @@ QUICK: dict[str, Any] = {
     "secret": "a-secret-of-the-account",
     "port": 0,
     "http_port": 0,
+    "grpc_port": 0,
     "metrics_port": 0,
     "linger_seconds": 0.2,
     "backoff_initial_seconds": 0.05,
@@ -104,6 +105,7 @@ def proxy_process(
         "STREAM_PROXY_TLS_PORT": "0",
         "STREAM_PROXY_HTTP_PORT": "0",
         "STREAM_PROXY_METRICS_PORT": "0",
+        "STREAM_PROXY_GRPC_PORT": "0",
         "NO_COLOR": "1",
     } | environment
     settings = load(variables, env_file=None).settings

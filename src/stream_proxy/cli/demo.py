@@ -132,6 +132,7 @@ class _Demo:
                 "state_dir": state_dir,
                 "port": port,
                 "http_port": 0,
+                "grpc_port": 0,
                 "metrics_port": 0,
                 "drain_seconds": 1,
             }

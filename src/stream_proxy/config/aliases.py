@@ -58,7 +58,6 @@ def _stream_url(text: str) -> Values:
     return values
 
 
-_LATER_GRPC = "gRPC is not served by this version"
 _LATER_SINK = "sinks are not part of this version"
 _LATER_FALLBACK = "fallback sources are not part of this version"
 _BY_CONSUMERS = "what is subscribed follows from what consumers ask for"
@@ -99,7 +98,7 @@ ALIASES: tuple[Alias, ...] = (
     _unused("STREAM_PROXY_OPTIONS_QUOTES_CAPACITY", "see outbox_bytes"),
     _unused("STREAM_PROXY_OPTIONS_TRADES_CAPACITY", "see outbox_bytes"),
     _unused("STREAM_PROXY_ORDER_UPDATES_CAPACITY", "see outbox_bytes"),
-    _unused("STREAM_PROXY_GRPC_PORT", _LATER_GRPC),
+    _same("STREAM_PROXY_GRPC_PORT", "grpc_port"),
     _same("STREAM_PROXY_HEALTH_PORT", "http_port"),
     _same("STREAM_PROXY_METRICS_PORT", "metrics_port"),
     _same("OTEL_ENABLED", "otel_enabled"),

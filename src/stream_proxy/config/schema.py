@@ -175,6 +175,17 @@ class Settings(BaseModel):
         8082, description="Port of HTTP: health, readiness and `/v2/events/trades`."
     )
     metrics_port: Port = Field(9090, description="Port of `/metrics`, for Prometheus.")
+    grpc: bool = Field(True, description="Serve gRPC.")
+    grpc_port: Port = Field(50052, description="Port of gRPC.")
+    grpc_tls: bool = Field(
+        False,
+        description="Serve gRPC with TLS, by `tls_certificate` and `tls_key` or `tls_self_signed`.",
+    )
+    grpc_client_ca: Path | None = Field(
+        None,
+        description="PEM file with the authority whose clients alone may call (mutual TLS).",
+    )
+    grpc_max_calls: int = Field(1000, ge=1, description="gRPC calls at once on one connection.")
     tls_port: Port = Field(8443, description="Port of the streams with TLS, if it is on.")
     tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain.")
     tls_key: Path | None = Field(None, description="PEM file with the private key.")
@@ -321,7 +332,7 @@ class Settings(BaseModel):
             )
         return value
 
-    @field_validator("state_dir", "tls_certificate", "tls_key", "upstream_ca")
+    @field_validator("state_dir", "tls_certificate", "tls_key", "upstream_ca", "grpc_client_ca")
     @classmethod
     def _home(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser()

@@ -70,6 +70,8 @@ class FeedHandler:
         )
         self.consumers: dict[Consumer, None] = {}
         self.on_demand: Callable[[], None] = lambda: None
+        self.on_gap: Callable[[], None] = lambda: None
+        """Called when a gap has opened or closed."""
         self.on_control: Callable[[dict[str, Any]], bool] = lambda message: True
         """Called with each control message, after what came before it was routed and before what
         follows is. False says that what follows is of no use."""
@@ -313,10 +315,14 @@ class FeedHandler:
         topics = len(self.demand.wanted())
         if topics:
             self.gaps.begin(self.upstream.last_message_ns or self._clock.now_ns(), why, topics)
+            self.on_gap()
 
     def upstream_complete(self) -> Gap | None:
         """Everything wanted is confirmed again; give the gap that ends with it."""
-        return self.gaps.end(self._clock.now_ns()) if self.gaps.current is not None else None
+        gap = self.gaps.end(self._clock.now_ns()) if self.gaps.current is not None else None
+        if gap is not None:
+            self.on_gap()
+        return gap
 
     def upstream_refused(self, error: ErrorCode) -> None:
         """Upstream won't serve this feed at all."""

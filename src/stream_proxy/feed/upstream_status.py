@@ -54,6 +54,7 @@ class UpstreamStatus:
 
     Attributes:
         since_ns: since when it is in this state.
+        connected_ns: when it was connected last; 0 if it never was.
         away_since_ns: since when it isn't connected, over all attempts; 0 while it is.
         causes: the interruptions by what caused them.
         errors: what Alpaca refused or ended with an error, by its code.
@@ -62,6 +63,7 @@ class UpstreamStatus:
     state: UpstreamState = UpstreamState.IDLE
     since_ns: int = 0
     away_since_ns: int = 0
+    connected_ns: int = 0
     why: str = ""
     error: ErrorCode | None = None
     attempts: int = 0
@@ -82,6 +84,7 @@ class UpstreamStatus:
             self.since_ns = now_ns
         if state is UpstreamState.CONNECTED:
             self.away_since_ns = 0
+            self.connected_ns = now_ns
         elif not self.away_since_ns:
             self.away_since_ns = now_ns
         self.state, self.why, self.error = state, why, error

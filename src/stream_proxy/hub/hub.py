@@ -40,7 +40,11 @@ class Shape(Protocol):
 
     protocol: str
     letters: frozenset[str] | None
-    transcode: Callable[[Sequence[Item], Sequence[int], int], list[bytes | None]] | None
+
+    @property
+    def transcode(
+        self,
+    ) -> Callable[[Sequence[Item], Sequence[int], int], list[bytes | None]] | None: ...
 
     def classify(self, frames: Sequence[bytes]) -> Counts: ...
 

@@ -34,6 +34,20 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
+def grpc_context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
+    """A context for HTTP/2; with ``client_ca`` only clients that it signed are let in.
+
+    Raises:
+        OSError, ssl.SSLError: a file can't be read, or they don't belong together.
+    """
+    context = server_context(certificate, key)
+    context.set_alpn_protocols(["h2"])
+    if client_ca is not None:
+        context.load_verify_locations(client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
 def self_signed(folder: Path, names: Sequence[str], now: datetime.datetime) -> tuple[Path, Path]:
     """A certificate for these names and its key, made anew only when missing or nearly expired."""
     certificate, key = folder / "self-signed.pem", folder / "self-signed.key"

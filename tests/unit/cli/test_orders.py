@@ -44,6 +44,7 @@ async def proxied(alpaca: SimulatorProcess, state_dir: Path, **settings: Any) ->
         "orders": "on",
         "state_dir": state_dir,
         "http_port": 0,
+        "grpc_port": 0,
     }
     async with running_app(alpaca.streams, **(where | settings)) as app:
         await eventually(lambda: all(f.ready for f in app.desk.feeds.values()), 15, "ready")

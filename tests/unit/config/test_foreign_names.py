@@ -82,6 +82,7 @@ ENVIRONMENT = sorted({*GRPC_PROXY, *TRADE_UPDATES_PROXY, *KINESIS_PRODUCER, *PYT
 # A value that such a variable has in those documents, where a word would be wrong.
 VALUES = {
     "CREAM_ENV": "PAPER", "ALPACA_FEED": "sip", "RUST_LOG": "info", "PROXY_PORT": "8099", "STREAM_PROXY_HEALTH_PORT": "8082", "STREAM_PROXY_METRICS_PORT": "9090",
+    "STREAM_PROXY_GRPC_PORT": "50052",
     "ALPACA_WEBSOCKET_URL": "wss://stream.data.alpaca.markets/v2/iex",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318",
     "Alpaca__Streaming__WebSocketUrl": "wss://stream.data.alpaca.markets/v2/iex",

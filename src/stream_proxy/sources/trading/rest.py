@@ -18,11 +18,13 @@ import httpx
 import msgspec
 
 from stream_proxy.model.time import parse_rfc3339, rfc3339
+from stream_proxy.runtime.tracing import NO_TRACER, Tracer
 from stream_proxy.wire.alpaca.requests import Credentials
 
 ORDERS_PER_PAGE = 500
 FILLS_PER_PAGE = 100
 _MOST_PAGES = 1000
+_CONTRACTS_PER_PAGE = 10_000
 _TRIES = 4
 _BURST = 20
 """Requests that don't wait for their turn: what catching up after a gap usually takes."""
@@ -57,6 +59,9 @@ class TradingRest(Protocol):
     async def fills(self, after_ns: int) -> list[dict[str, Any]]:
         """All fills after an instant, oldest first."""
 
+    async def option_contracts(self, underlying: str) -> list[str]:
+        """The names of an underlying's option contracts."""
+
     async def close(self) -> None: ...
 
 
@@ -70,6 +75,7 @@ class HttpTradingRest:
         answer_seconds: how long a whole answer may take, however steadily it trickles.
         retry_seconds: the wait after a first failure; each further one is twice as long.
         throttled_seconds: the same after a 429 that doesn't say how long to wait.
+        tracer: told of each request, of its path's pattern but not of its query.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class HttpTradingRest:
         retry_seconds: float = 0.2,
         throttled_seconds: float = 3,
         transport: httpx.AsyncBaseTransport | None = None,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         headers = {
             "APCA-API-KEY-ID": credentials.key,
@@ -98,6 +105,7 @@ class HttpTradingRest:
             transport=transport,
             trust_env=transport is None,
         )
+        self._tracer = tracer
         self._bucket = _Bucket(requests_per_minute / 60)
         self._answer_seconds = answer_seconds
         self._retry_seconds = retry_seconds
@@ -193,6 +201,24 @@ class HttpTradingRest:
             )
         return False
 
+    async def option_contracts(self, underlying: str) -> list[str]:
+        params: dict[str, Any] = {"underlying_symbols": underlying, "limit": _CONTRACTS_PER_PAGE}
+        path = "/v2/options/contracts"
+        found: dict[str, None] = {}
+        for _ in range(_MOST_PAGES):
+            response = await self._get(path, params)
+            _expect_ok(path, response)
+            page = _decode(path, response)
+            if not isinstance(page, dict):
+                raise RestFailed(f"{path} answered something else than an object")
+            rows = page.get("option_contracts") or ()
+            found |= {str(row["symbol"]): None for row in rows if "symbol" in row}
+            token = page.get("next_page_token") or page.get("page_token")
+            if not token or token == params.get("page_token"):
+                return list(found)
+            params["page_token"] = token
+        raise RestFailed(f"{path} has no end")
+
     # One request
 
     async def _get(
@@ -220,9 +246,7 @@ class HttpTradingRest:
             wait = self._retry_seconds * 2**number
             try:
                 async with asyncio.timeout(self._answer_seconds):
-                    response = await self._client.get(
-                        path, params=dict(params), headers={"Accept": accept}
-                    )
+                    response = await self._ask(path, params, accept, named or path, number)
             except TimeoutError:
                 reason = f"no whole answer within {self._answer_seconds:g} s"
                 continue
@@ -239,6 +263,27 @@ class HttpTradingRest:
             if response.status_code == 429:
                 self._bucket.empty(wait)
         raise RestFailed(f"{named or path}: {reason}")
+
+    async def _ask(
+        self, path: str, params: Mapping[str, Any], accept: str, named: str, number: int
+    ) -> httpx.Response:
+        """One request, as a span named by OpenTelemetry's conventions for HTTP clients."""
+        url = self._client.base_url
+        with self._tracer.span(
+            f"GET {named}",
+            {
+                "http.request.method": "GET",
+                "url.template": named,
+                "server.address": url.host,
+                "http.request.resend_count": number,
+            },
+            kind="client",
+        ) as span:
+            response = await self._client.get(path, params=dict(params), headers={"Accept": accept})
+            span.set({"http.response.status_code": response.status_code})
+            if response.status_code >= 400:
+                span.fail(f"HTTP {response.status_code}")
+            return response
 
 
 def ulid_at(ns: int, *, first: bool = False) -> str:
@@ -340,3 +385,4 @@ def _read_events(path: str, content: bytes) -> list[bytes]:
 
 
 RestFactory = Callable[[str, Credentials], TradingRest]
+"""Makes what asks an account's REST, from its base address and keys."""

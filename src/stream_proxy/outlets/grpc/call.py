@@ -1,0 +1,142 @@
+"""One streaming call, whatever it streams: its outbox, its end, and what is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import Message
+from grpclib.exceptions import GRPCError
+from grpclib.server import Stream
+
+from stream_proxy.outlets.consumer_status import ConsumerStatus, consumer_status
+from stream_proxy.outlets.grpc.refusals import going_down, too_slow
+from stream_proxy.outlets.grpc.writer import StreamWriter
+from stream_proxy.wire.grpc import stream_proxy_pb2 as pb
+from stream_proxy.wire.grpc.framing import grpc_message
+from stream_proxy.wire.grpc.timestamp import timestamp
+
+if TYPE_CHECKING:
+    from stream_proxy.outlets.grpc.outlet import GrpcOutlet
+
+
+class StreamingCall:
+    """What both kinds of calls share.
+
+    Args:
+        identity: the name of the access token it shows.
+        response: the message that notices come in.
+    """
+
+    def __init__(
+        self,
+        outlet: GrpcOutlet,
+        stream: Stream[Any, Any],
+        identity: str,
+        response: type[Message],
+        notices: bool,
+    ) -> None:
+        self.outlet = outlet
+        self.identity = identity
+        address = stream.peer.addr()
+        self.peer = f"{address[0]}:{address[1]}" if address else "unknown"
+        self.connected_ns = outlet.clock.now_ns()
+        self._stream = stream
+        self._response = response
+        self._notices = notices
+        self._loop = asyncio.get_running_loop()
+        limits = outlet.limits
+        self.writer = StreamWriter(
+            stream._stream,
+            outlet.shared_frames,
+            limits.outbox_bytes,
+            int(limits.outbox_age_seconds * 1e9),
+            self._overflow,
+            self.drained,
+        )
+        self.outbox = self.writer.outbox
+
+    # The life of a call
+
+    async def begin(self, metadata: Mapping[str, str]) -> None:
+        """Say that the call is served; what was handed to it goes out behind this."""
+        await self._stream.send_initial_metadata(metadata=dict(metadata))
+
+    async def run(self) -> None:
+        """Stream until the caller or we have enough.
+
+        Raises:
+            GRPCError: why it ended.
+        """
+        await self.writer.run()
+
+    def release(self) -> None:
+        """Let go of everything that the call holds; more than once does nothing more."""
+        self.outbox.close()
+        self.outlet.counts.leave(self.identity, self.outbox)
+
+    def end(self, error: GRPCError) -> None:
+        self.release()
+        self.writer.end(error)
+
+    def _overflow(self) -> None:
+        self.outlet.counts.slow_consumers += 1
+        # Not now: the hub may be in the middle of writing to this consumer's group.
+        self._loop.call_soon(self._cut)
+
+    def _cut(self) -> None:
+        self.outlet.log_cut(self)
+        self.end(too_slow())
+
+    def drained(self) -> None:
+        """The caller has taken all that waited."""
+
+    def goodbye(self) -> None:
+        """The proxy goes down."""
+        self.end(going_down())
+
+    def tick(self, now: float) -> None:
+        """Once a second: the age of what waits."""
+        self.outbox.tick(int(now * 1e9))
+
+    # What is told
+
+    def notice(
+        self,
+        kind: pb.NoticeKind,
+        text: str,
+        *,
+        since_ns: int = 0,
+        until_ns: int = 0,
+        epoch: str = "",
+        sequence: int = 0,
+    ) -> None:
+        """Tell something about the stream itself, in its place, to those who asked for that."""
+        if not self._notices:
+            return
+        notice = pb.Notice(
+            kind=kind,
+            text=text,
+            since=timestamp(since_ns) if since_ns else None,
+            until=timestamp(until_ns) if until_ns else None,
+            epoch=epoch,
+            sequence=sequence,
+        )
+        message = self._response(notice=notice)
+        self.outbox.control(grpc_message(message.SerializeToString()))
+
+    def status(self, now_ns: int) -> ConsumerStatus:
+        raise NotImplementedError
+
+    def _status(self, **more: Any) -> ConsumerStatus:
+        return consumer_status(
+            "grpc",
+            self.peer,
+            self.identity,
+            connected_ns=self.connected_ns,
+            outbox=self.outbox,
+            outbox_now_ns=int(self._loop.time() * 1e9),
+            unsent_bytes=self.writer.unsent_bytes,
+            **more,
+        )

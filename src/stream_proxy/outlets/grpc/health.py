@@ -1,0 +1,63 @@
+"""The standard health service, per feed and per account, and always about this very moment.
+
+Source: "GRPC Health Checking Protocol" (`grpc.health.v1`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from grpclib.const import Status
+from grpclib.health.v1.health_grpc import HealthBase
+from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpclib.server import Stream
+
+_LOOK_SECONDS = 0.2
+
+Serving = Callable[[str], bool | None]
+"""Whether a service of this name serves; None if there is none."""
+
+
+class Health(HealthBase):
+    """Answers for the whole proxy (``""``), the service, each feed and each account.
+
+    Args:
+        serving: asked anew each time.
+    """
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+
+    async def Check(self, stream: Stream[HealthCheckRequest, HealthCheckResponse]) -> None:
+        request = await stream.recv_message()
+        serving = None if request is None else self._serving(request.service)
+        if serving is None:
+            await stream.send_trailing_metadata(
+                status=Status.NOT_FOUND, status_message="no such service"
+            )
+        else:
+            await stream.send_message(_answer(serving))
+
+    async def Watch(self, stream: Stream[HealthCheckRequest, HealthCheckResponse]) -> None:
+        request = await stream.recv_message()
+        name = "" if request is None else request.service
+        said: Any = _NOTHING
+        while True:
+            serving = self._serving(name)
+            if serving != said:
+                said = serving
+                await stream.send_message(_answer(serving))
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+_NOTHING = object()
+
+
+def _answer(serving: bool | None) -> HealthCheckResponse:
+    if serving is None:
+        return HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
+    if serving:
+        return HealthCheckResponse(status=HealthCheckResponse.SERVING)
+    return HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING)

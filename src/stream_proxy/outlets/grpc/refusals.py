@@ -1,0 +1,82 @@
+"""Why a call ends, as gRPC statuses with the cause and the cure.
+
+The rules for choosing a code are those of "gRPC status codes"; what goes beside it is
+``google.rpc.ErrorInfo``, which clients find in the trailer ``grpc-status-details-bin``.
+"""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from stream_proxy.wire.alpaca.codes import ErrorCode
+
+DOMAIN = "alpaca-stream-proxy"
+
+_STATUS_OF = {
+    400: Status.INVALID_ARGUMENT,
+    402: Status.FAILED_PRECONDITION,
+    405: Status.RESOURCE_EXHAUSTED,
+    406: Status.UNAVAILABLE,
+    407: Status.RESOURCE_EXHAUSTED,
+    408: Status.FAILED_PRECONDITION,
+    409: Status.FAILED_PRECONDITION,
+    410: Status.INVALID_ARGUMENT,
+    411: Status.FAILED_PRECONDITION,
+    413: Status.INVALID_ARGUMENT,
+}
+"""By Alpaca's error code; 402, 409 and 411 are about the proxy's keys, not about the caller's."""
+
+
+def refusal(
+    status: Status, text: str, reason: str, cure: str = "", retry_seconds: int = 0, **more: str
+) -> GRPCError:
+    """An end with a reason that programs can read, and a cure for people."""
+    metadata = {key: text for key, text in {**more, "cure": cure}.items() if text}
+    details: list[Message] = [ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)]
+    if retry_seconds:
+        info = RetryInfo()
+        info.retry_delay.seconds = retry_seconds
+        details.append(info)
+    return GRPCError(status, f"{text}. {cure}" if cure else text, details)
+
+
+def refused_upstream(code: ErrorCode, symbols: str = "") -> GRPCError:
+    """Alpaca's own refusal, in words of gRPC."""
+    about = f" ({symbols})" if symbols else ""
+    return refusal(
+        _STATUS_OF.get(code.code, Status.UNAVAILABLE),
+        f"Alpaca says: {code.text}{about}",
+        f"ALPACA_{code.code}",
+        code.cure,
+        symbols=symbols,
+    )
+
+
+def invalid_symbol(symbol: str, why: str) -> GRPCError:
+    return refusal(
+        Status.INVALID_ARGUMENT, f"{symbol!r} {why}", "INVALID_SYMBOL", symbol=symbol[:100]
+    )
+
+
+def too_slow() -> GRPCError:
+    return refusal(
+        Status.RESOURCE_EXHAUSTED,
+        "this call read too slowly, and its outbox is full",
+        "SLOW_CONSUMER",
+        "Read faster or subscribe to less, and call again; order updates go on where you name "
+        "the last sequence",
+        retry_seconds=1,
+    )
+
+
+def going_down() -> GRPCError:
+    return refusal(
+        Status.UNAVAILABLE,
+        "the proxy is going down",
+        "DRAINING",
+        "Call again in a moment",
+        retry_seconds=1,
+    )

@@ -1,0 +1,56 @@
+"""HOT PATH. Upstream's items as gRPC messages: made once per item, joined once per group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stream_proxy.wire.alpaca.codec import Codec, Item
+from stream_proxy.wire.alpaca.transcode import NotTranscodable, to_msgpack
+from stream_proxy.wire.grpc.data_frames import count_messages
+from stream_proxy.wire.grpc.encode import encode_batch, encoder_for
+from stream_proxy.wire.grpc.framing import feed_fields
+
+
+class GrpcShape:
+    """Length-prefixed responses of one method, from one feed's items.
+
+    Args:
+        codec: upstream's.
+        epoch: the feed's numbering.
+        source: where the feed comes from.
+    """
+
+    protocol = "grpc"
+
+    def __init__(self, method: str, codec: Codec, epoch: str, source: str) -> None:
+        self.method = method
+        self.letters: frozenset[str] | None = encoder_for(method).types
+        (self._letter,) = self.letters
+        self._json = not codec.binary
+        self._tail = feed_fields(epoch, source)
+
+    def transcode(
+        self, items: Sequence[Item], sequences: Sequence[int], received_ns: int
+    ) -> list[bytes | None]:
+        """Finished messages; None for what the contract can't say."""
+        batch = [_msgpack(item) for item in items] if self._json else list(items)
+        made = encode_batch(self.method, batch, list(sequences), self._tail, received_ns)
+        return [message or None for message in made] if b"" in made else [*made]
+
+    def classify(self, frames: Sequence[bytes]) -> dict[str, int]:
+        return {self._letter: sum(map(count_messages, frames))}
+
+    def frames(self, items: Sequence[Item]) -> list[bytes]:
+        """One payload of all: HTTP/2 frames have their own bounds."""
+        return [b"".join(items)]
+
+    def whole(self, payloads: Sequence[bytes]) -> list[bytes] | None:
+        """Upstream's frames are of no use here."""
+        return None
+
+
+def _msgpack(item: Item) -> bytes:
+    try:
+        return to_msgpack(item)
+    except NotTranscodable:
+        return b""
