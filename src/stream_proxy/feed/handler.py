@@ -26,6 +26,7 @@ from stream_proxy.wire.alpaca.codes import INVALID_SYNTAX, SYMBOL_LIMIT, ErrorCo
 from stream_proxy.wire.alpaca.exchange_time import time_of_json, time_of_msgpack
 from stream_proxy.wire.alpaca.salvage import salvage
 
+_TICKS = frozenset({"t", "q"})
 CONTROL_TYPES = frozenset({"success", "error", "subscription"})
 
 
@@ -140,7 +141,8 @@ class FeedHandler:
         first = self.sequence + 1
         self.sequence += len(items)
         self.hub.publish(received, types, symbols, items, payloads, first, received_ns)
-        happened_ns = self._time_of(items[-1])
+        # A bar's time is its beginning, a minute or a day ago.
+        happened_ns = self._time_of(items[-1]) if types[-1] in _TICKS else 0
         if happened_ns:
             self.lag.observe(received_ns - happened_ns)
         self.last_values.remember(kinds, types, symbols, items, batch_bytes)

@@ -182,6 +182,11 @@ class Outbox:
             self.overflow()
 
     @property
+    def queued_bytes(self) -> int:
+        """What waits now."""
+        return self._queued_bytes
+
+    @property
     def paused(self) -> bool:
         return self._paused
 
