@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
+import grpc
 import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
@@ -23,11 +24,14 @@ from stream_proxy.errors import AddressInUse
 from stream_proxy.feed.upstream_status import UpstreamState
 from stream_proxy.runtime.clock import SystemClock
 from stream_proxy.runtime.stall import watch_stalls
+from stream_proxy.wire.grpc import stream_proxy_pb2 as pb
 
 TOKENS = [
     {"name": "bots", "key": "bots-key", "secret": "the-secret-of-the-bots"},
     {"name": "desk", "key": "desk-key", "secret": "the-secret-of-the-desk"},
 ]
+
+FATES = ("delivered_total", "filtered_total", "conflated_total", "dropped_total", "waiting")
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +121,50 @@ async def test_consumers_by_token_and_no_secrets(alpaca: SimulatorProcess) -> No
         for secret in (*secrets, *(token["secret"] for token in TOKENS)):
             assert secret not in text
         assert "127.0.0.1" not in text
+
+
+async def test_every_protocol_accounts_for_every_message(alpaca: SimulatorProcess) -> None:
+    """A WebSocket and a gRPC consumer side by side: what each got is what is said of it."""
+    async with (
+        running_app(alpaca.streams, orders="off", feeds=["iex"]) as app,
+        consumer(app.addresses()[0] + "/v2/iex", "msgpack") as one,
+        grpc.aio.insecure_channel(app.grpc_address) as channel,
+    ):
+        await one.subscribe(trades=["*"], quotes=["AAPL"])
+        call = channel.unary_stream(
+            "/cream.v1.StreamProxyService/StreamTrades",
+            request_serializer=pb.StreamTradesRequest.SerializeToString,
+            response_deserializer=pb.StreamTradesResponse.FromString,
+        )(pb.StreamTradesRequest())
+        trades = 0
+
+        async def read() -> None:
+            nonlocal trades
+            async for _ in call:
+                trades += 1
+
+        reading = asyncio.create_task(read())
+        await eventually(lambda: trades > 20 and one.messages > 20, 20, "both read")
+        await alpaca.order("/hold")
+        sent = {"websocket": 0.0, "grpc": 0.0}
+
+        async def told() -> bool:
+            for protocol in sent:
+                sent[protocol] = await value(app, "messages_sent_total", protocol=protocol)
+            return sent == {"websocket": one.messages, "grpc": trades}
+
+        async with asyncio.timeout(10):
+            while not await told():
+                pass
+        assert await value(app, "grpc_clients") == await value(app, "websocket_connections") == 1
+        for protocol, kind in ((p, k) for p in sent for k in ("trades", "quotes")):
+            of = {"stream": "stocks", "type": kind, "protocol": protocol}
+            fates = [await value(app, f"messages_{fate}", **of) for fate in FATES]
+            assert await value(app, "messages_offered_total", **of) == sum(fates) > 0
+        of = {"type": "trades", "protocol": "grpc"}
+        assert await value(app, "messages_delivered_total", **of) == trades
+        await alpaca.order("/start")
+        reading.cancel()
 
 
 @pytest.mark.parametrize(

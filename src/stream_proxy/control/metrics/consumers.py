@@ -38,11 +38,11 @@ def _number_of(protocol: str) -> Callable[[Measured], Iterable[Sample]]:
 
 
 def _waiting_bytes(clients: Clients) -> int:
-    return sum(outbox.statistics().queued_bytes for _, outbox in clients.outboxes())
+    return sum(outbox.queued_bytes for _, outbox in clients.outboxes())
 
 
 def _most_waiting_bytes(clients: Clients) -> int:
-    return max((outbox.statistics().queued_bytes for _, outbox in clients.outboxes()), default=0)
+    return max((outbox.queued_bytes for _, outbox in clients.outboxes()), default=0)
 
 
 def _counter(name: str, meaning: str, value: Callable[[OutletCounts], int]) -> Family:
