@@ -245,8 +245,7 @@ class HttpTradingRest:
             self.requests += 1
             wait = self._retry_seconds * 2**number
             try:
-                async with asyncio.timeout(self._answer_seconds):
-                    response = await self._ask(path, params, accept, named or path, number)
+                response = await self._ask(path, params, accept, named or path, number)
             except TimeoutError:
                 reason = f"no whole answer within {self._answer_seconds:g} s"
                 continue
@@ -279,7 +278,10 @@ class HttpTradingRest:
             },
             kind="client",
         ) as span:
-            response = await self._client.get(path, params=dict(params), headers={"Accept": accept})
+            async with asyncio.timeout(self._answer_seconds):
+                response = await self._client.get(
+                    path, params=dict(params), headers={"Accept": accept}
+                )
             span.set({"http.response.status_code": response.status_code})
             if response.status_code >= 400:
                 span.fail(f"HTTP {response.status_code}")

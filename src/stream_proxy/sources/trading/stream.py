@@ -22,6 +22,8 @@ from stream_proxy.feed.upstream_status import Cause, UpstreamState
 from stream_proxy.model.time import NS_PER_SECOND
 from stream_proxy.runtime.backoff import Backoff
 from stream_proxy.runtime.clock import Clock
+from stream_proxy.runtime.tracing import NO_TRACER, Span, Tracer
+from stream_proxy.sources.connection_trace import ConnectionTrace
 from stream_proxy.sources.connector import Connect, ConnectFailed, Connection
 from stream_proxy.sources.trading.reconcile import OVERLAP_NS, Position, reconcile, standing_orders
 from stream_proxy.sources.trading.rest import RestFailed, TradingRest
@@ -91,6 +93,7 @@ class TradingSource:
         clock: Clock,
         random: Random,
         timings: TradingTimings,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._feed = feed
         self._url = url
@@ -103,6 +106,7 @@ class TradingSource:
             timings.backoff_initial_seconds, timings.backoff_max_seconds, random
         )
         self._log = structlog.get_logger("stream_proxy.trading").bind(account=feed.account.name)
+        self._trace = ConnectionTrace(tracer, {"alpaca.account": feed.account.name})
         self._session: TradingSession | None = None
         self._connection: Connection | None = None
         self._ending = ""
@@ -125,12 +129,14 @@ class TradingSource:
         try:
             while not self._stopping:
                 why = await self._live_and_die()
+                self._trace_end(why)
                 if not self._stopping:
                     await self._wait_after(why)
         finally:
             reconciling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reconciling
+            self._trace.stopped()
             self._set_state(UpstreamState.STOPPED, "stopped")
 
     async def stop(self) -> None:
@@ -145,6 +151,7 @@ class TradingSource:
         """One connection from connect to close; give why it ended."""
         status = self._feed.upstream
         status.attempts += 1
+        self._trace.begin(status.attempts)
         self._ending = ""
         self._wake.clear()
         self._session = session = TradingSession(self._credentials)
@@ -164,6 +171,7 @@ class TradingSource:
             self._cause = failure.cause
             return f"can't connect: {failure.reason}"
         self._connection = connection
+        self._trace.step("alpaca.authenticate")
         status.connections += 1
         status.open_connections += 1
         status.peak_open_connections = max(status.peak_open_connections, status.open_connections)
@@ -179,6 +187,7 @@ class TradingSource:
             # Said before the close, which may take a while.
             self._connection = None
             self._feed.stream_lost()
+            self._trace_end(self._ending)
             if status.state is UpstreamState.CONNECTED:
                 self._set_state(UpstreamState.RECONNECTING, self._ending)
             try:
@@ -200,6 +209,7 @@ class TradingSource:
         if self._feed.upstream.state not in (UpstreamState.REFUSED, UpstreamState.SLOT_TAKEN):
             self._set_state(UpstreamState.RECONNECTING, why)
         self._log.warning("trading.interrupted", why=why, next_attempt_seconds=round(seconds, 2))
+        self._trace.waits(seconds)
         self._ending = ""
         until_ns = self._clock.monotonic_ns() + int(seconds * NS_PER_SECOND)
         while not self._stopping and (left := until_ns - self._clock.monotonic_ns()) > 0:
@@ -212,6 +222,7 @@ class TradingSource:
         for payload in payloads:
             if session is None or self._ending:
                 return
+            before = session.state
             try:
                 event = session.receive(payload)
             except FrameDamaged as damage:
@@ -220,6 +231,8 @@ class TradingSource:
                 self._log.warning("trading.unreadable", reason=str(damage)[:120])
                 self._reconcile_soon()
                 continue
+            if session.state is not before and session.state is TradingState.LISTENING:
+                self._trace.step("alpaca.subscribe")
             match event:
                 case Update(data):
                     self._backoff.reset()
@@ -247,6 +260,7 @@ class TradingSource:
 
     def _listens(self) -> None:
         """From here on the stream tells; what was before has to be asked for."""
+        self._trace.ready()
         self._listening_ns = self._clock.now_ns()
         self._probed_ns = self._clock.monotonic_ns()
         if self._feed.hold():
@@ -328,21 +342,24 @@ class TradingSource:
     async def _reconcile_for_ever(self) -> None:
         failures = Backoff(0.5, 30.0, Random(0))  # noqa: S311 (spread is not needed here)
         while True:
-            try:
-                await self._reconcile()
-                failures.reset()
-                seconds = self._next_reconcile_seconds()
-            except RestFailed as failure:
-                seconds = failures.next_delay_seconds()
-                self._log.warning(
-                    "trading.reconcile_failed",
-                    reason=str(failure),
-                    meaning="events of the last gap may be missing until this works",
-                    next_attempt_seconds=round(seconds, 2),
-                )
-            except Exception:
-                seconds = failures.next_delay_seconds()
-                self._log.exception("trading.internal_error")
+            with self._trace.part("alpaca.reconcile") as span:
+                try:
+                    await self._reconcile(span)
+                    failures.reset()
+                    seconds = self._next_reconcile_seconds()
+                except RestFailed as failure:
+                    seconds = failures.next_delay_seconds()
+                    span.fail(str(failure))
+                    self._log.warning(
+                        "trading.reconcile_failed",
+                        reason=str(failure),
+                        meaning="events of the last gap may be missing until this works",
+                        next_attempt_seconds=round(seconds, 2),
+                    )
+                except Exception as error:
+                    seconds = failures.next_delay_seconds()
+                    span.fail(type(error).__name__)
+                    self._log.exception("trading.internal_error")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._due.wait()
@@ -353,7 +370,7 @@ class TradingSource:
             return self._timings.reconcile_away_seconds
         return self._soon.pop(0) if self._soon else self._timings.reconcile_seconds
 
-    async def _reconcile(self) -> None:
+    async def _reconcile(self, span: Span) -> None:
         """Compare the record with Alpaca's, and fill in what is missing."""
         feed = self._feed
         listening_ns = self._listening_ns
@@ -379,6 +396,7 @@ class TradingSource:
             aggregate=self._is_tired_of_waiting(started_ns),
         )
         found = findings.events
+        span.set({"events": len(found), "exact": findings.exact})
         settled_ns = started_ns - int(self._timings.settle_seconds * NS_PER_SECOND)
         if not findings.exact:
             # What happened after we listened comes by the stream, unless it had time enough.
@@ -421,6 +439,9 @@ class TradingSource:
         return await answer
 
     # Bookkeeping
+
+    def _trace_end(self, why: str) -> None:
+        self._trace.ended(why, self._cause.value, wanted=self._stopping)
 
     def _end(self, why: str, cause: Cause = Cause.LOST) -> None:
         if not self._ending:
