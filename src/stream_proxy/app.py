@@ -120,21 +120,6 @@ class App:
         self.grpc_address = ""
         watched = self.desk, self, self.readiness, self.consumer_sources, self._clock.now_ns()
         self.health, self.status = Health(*watched), Status(*watched)
-        self._http = HttpServer(
-            control_api(
-                self.desk,
-                self.events,
-                self.readiness,
-                self.health,
-                self.status,
-                doorkeeper,
-                self._clock,
-                self.traces,
-            ),
-            settings.host,
-            settings.http_port,
-        )
-        self.http_address = ""
         calls = self.grpc.outlet
         clients = (
             Clients("websocket", self.outlet.counts, self.outlet.outboxes),
@@ -148,6 +133,22 @@ class App:
             settings.host,
             settings.metrics_port,
         )
+        self._http = HttpServer(
+            control_api(
+                self.desk,
+                self.events,
+                self.readiness,
+                self.health,
+                self.status,
+                doorkeeper,
+                self._clock,
+                self.traces,
+                self._metrics.registry,
+            ),
+            settings.host,
+            settings.http_port,
+        )
+        self.http_address = ""
         self.metrics_address = ""
 
     # The lobby, as the outlet sees it

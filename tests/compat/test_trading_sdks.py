@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 from harness.order_ledger import addresses, page
+from harness.session_logs import SESSION
 from harness.simulated import SimulatorProcess, simulator
 from harness.trading_sdks import (
     SDK,
@@ -84,6 +85,7 @@ def serving(alpaca: SimulatorProcess, state_dir: Path) -> Iterator[Proxy]:
     ) as process:
         assert process.stderr is not None
         log: list[str] = []
+        SESSION.keep_process([*PAPER, *LIVE], log)
         listening = ""
         for line in process.stderr:
             log.append(line)

@@ -74,6 +74,17 @@ async def test_the_form_is_what_the_reader_asks_for(alpaca: SimulatorProcess) ->
         assert {m.name for m in read_openmetrics(negotiated.text)} > {"alpaca_proxy_consumers"}
 
 
+async def test_the_port_of_health_shows_them_too(alpaca: SimulatorProcess) -> None:
+    """Where earlier programs of this kind have them."""
+    async with (
+        running_app(alpaca.streams) as app,
+        httpx.AsyncClient(trust_env=False) as http,
+    ):
+        there = await http.get(f"{app.http_address}/metrics")
+        assert there.status_code == 200
+        assert "alpaca_proxy_messages_received_total" in there.text
+
+
 async def test_strangers_are_refused(alpaca: SimulatorProcess) -> None:
     """A page that rebinds its name, or of another origin, reads nothing."""
     async with running_app(alpaca.streams, orders="off") as app, asked(app) as client:

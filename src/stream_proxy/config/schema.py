@@ -172,7 +172,7 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="Address to bind; wider than loopback needs tokens.")
     port: Port = Field(8099, description="Port of the streams.")
     http_port: Port = Field(
-        8082, description="Port of HTTP: health, readiness and `/v2/events/trades`."
+        8082, description="Port of HTTP: health, status, `/v2/events/trades`, `/docs`."
     )
     metrics_port: Port = Field(9090, description="Port of `/metrics`, for Prometheus.")
     grpc: bool = Field(True, description="Serve gRPC.")

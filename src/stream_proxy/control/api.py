@@ -11,12 +11,14 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
+from prometheus_client.registry import CollectorRegistry
 from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stream_proxy import __version__
 from stream_proxy.control.condition import OrderSide
 from stream_proxy.control.docs_page import HEADERS, docs_page
+from stream_proxy.control.exposition import exposition
 from stream_proxy.control.gate import CUT, Gate
 from stream_proxy.control.health import Health, HealthReport, Verdict
 from stream_proxy.control.readiness import Readiness, ReadinessReport
@@ -83,8 +85,13 @@ def control_api(
     doorkeeper: Doorkeeper,
     clock: Clock,
     tracer: Tracer = NO_TRACER,
+    registry: CollectorRegistry | None = None,
 ) -> ASGIApp:
-    """The application to serve."""
+    """The application to serve.
+
+    Args:
+        registry: what ``/metrics`` shows here as well, as earlier programs do.
+    """
     # Its own pages load scripts from elsewhere, which this server has no business with.
     api = FastAPI(
         title="Alpaca Stream Proxy",
@@ -102,6 +109,12 @@ def control_api(
         nonlocal page
         page = page or docs_page(api.openapi())
         return HTMLResponse(page, headers=HEADERS)
+
+    if registry is not None:
+
+        @api.get("/metrics", include_in_schema=False)
+        async def metrics(request: Request) -> Response:
+            return exposition(request, registry)
 
     @api.head("/healthz", include_in_schema=False)
     @api.get("/healthz", response_model=Liveness, response_description="It does.", tags=["Probes"])

@@ -272,7 +272,9 @@ def test_forbidden_words(function: Any) -> None:
     assert_plain(ast.parse(textwrap.dedent(inspect.getsource(function))), READS.get(function, 0))
 
 
-@pytest.mark.parametrize("module", ["hub/distribute.py", "wire/alpaca/walk.py", "wire/grpc/transcode.py"])
+@pytest.mark.parametrize(
+    "module", ["hub/distribute.py", "wire/alpaca/walk.py", "wire/grpc/transcode.py"]
+)
 def test_forbidden_words_in_compiled_modules(module: str) -> None:
     """Whole files, since a compiled function has no source."""
     assert_plain(ast.parse(Path(stream_proxy.__path__[0], module).read_text()))

@@ -21,8 +21,8 @@ from stream_proxy.hub import distribute
 from stream_proxy.model.messages import Quote
 from stream_proxy.model.time import to_timestamp
 from stream_proxy.wire.alpaca import walk
-from stream_proxy.wire.grpc import transcode
 from stream_proxy.wire.alpaca.codec import MSGPACK, FrameDamaged, Head, Splitter
+from stream_proxy.wire.grpc import transcode
 
 ROOT = Path(__file__).parents[3]
 MSGSPEC = Splitter(
