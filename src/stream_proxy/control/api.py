@@ -100,6 +100,8 @@ def control_api(
         docs_url=None,
         redoc_url=None,
         responses=described(403, 421),
+        # `RequestSpans` makes them, without the queries and exceptions that these would tell.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     answer_errors(api)
     page = ""
