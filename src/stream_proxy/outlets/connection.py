@@ -110,7 +110,7 @@ class ServedConnection(WebSocketConnection):
         path = request.path.partition("?")[0]
         self.trace = tracer.start(
             "websocket.session",
-            {"url.path": path, "client.address": self.peer},
+            {"url.path": path, "peer": self.peer},
             parent=caller,
             kind="server",
         )
