@@ -77,6 +77,7 @@ class ProxyProcess:
     log: list[str] = field(default_factory=list)
     http: str = ""
     metrics: str = ""
+    grpc: str = ""
 
 
 @contextlib.contextmanager
@@ -126,6 +127,7 @@ def proxy_process(
             if "proxy.listening" in line:
                 handle.addresses = re.findall(r"wss?://[^'\"]+", line)
                 handle.http, handle.metrics = re.findall(r"http://[\w.:\[\]]+", line)
+                (handle.grpc,) = re.findall(r"grpc=(\S+)", line)
                 break
         assert handle.addresses, "the proxy ended before it listened: " + "".join(handle.log)
         reader = threading.Thread(
