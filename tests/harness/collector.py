@@ -37,10 +37,13 @@ class Collector:
     endpoint: str
     status: int = 200
     requests: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    """Of the last request; names in small letters."""
     bodies: list[bytes] = field(default_factory=list)
     spans: list[Received] = field(default_factory=list)
 
     def take(self, path: str, body: bytes) -> int:
+        """Keep a request; give the status to answer with."""
         self.requests += 1
         if self.status == 200:
             assert path == "/v1/traces"
@@ -93,6 +96,7 @@ def collector() -> Iterator[Collector]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            running.headers = {name.lower(): value for name, value in self.headers.items()}
             self.send_response(running.take(self.path, body))
             self.send_header("Content-Length", "0")
             self.end_headers()

@@ -190,6 +190,20 @@ async def test_a_caller_that_is_not_sampled_gets_no_span(receiving: Collector) -
     assert [span.name for span in receiving.spans] == ["own"]
 
 
+async def test_opentelemetrys_own_variables_work(
+    monkeypatch: pytest.MonkeyPatch, receiving: Collector
+) -> None:
+    """A sampler that leaves out whatever no caller keeps; a token for the collector."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-token=sesame")
+    async with traces(receiving.endpoint) as made:
+        made.start("left out").end()
+        made.start("kept", parent=made.remote_parent(CALLER)).end()
+    assert [span.name for span in receiving.spans] == ["kept"]
+    assert receiving.headers["x-token"] == "sesame"
+
+
 async def test_secrets_texts_of_exceptions_and_floods_stay_inside(receiving: Collector) -> None:
     async with traces(receiving.endpoint) as made:
         with contextlib.suppress(ValueError), made.start("bug"):
