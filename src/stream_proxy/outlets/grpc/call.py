@@ -20,6 +20,9 @@ from stream_proxy.wire.grpc.timestamp import timestamp
 if TYPE_CHECKING:
     from stream_proxy.outlets.grpc.outlet import GrpcOutlet
 
+_FAREWELL_SECONDS = 5.0
+"""How long a caller may take to read why its call ends."""
+
 
 class StreamingCall:
     """What both kinds of calls share.
@@ -77,8 +80,15 @@ class StreamingCall:
         self.outlet.counts.leave(self.identity, self.outbox)
 
     def end(self, error: GRPCError) -> None:
+        """End with a status, which goes out behind what was written; at once if it can't."""
         self.release()
         self.writer.end(error)
+        self._loop.call_later(_FAREWELL_SECONDS, self._abandon)
+
+    def _abandon(self) -> None:
+        """The status still waits: nothing at all is read at the other end."""
+        if self in self.outlet.calls:
+            self._stream._stream._transport.abort()
 
     def _overflow(self) -> None:
         self.outlet.counts.slow_consumers += 1

@@ -22,6 +22,9 @@ from stream_proxy.wire.grpc.data_frames import (
     whole_messages,
 )
 
+_CONNECTION_WINDOW_BYTES = 65_535
+"""What every connection begins with (RFC 9113, section 6.9.2)."""
+
 
 class StreamWriter:
     """Writes payloads of whole messages to one call, as far as its peer takes them.
@@ -50,6 +53,7 @@ class StreamWriter:
         self._h2_stream: H2Stream = self._h2.streams[stream.id]
         self._transport = stream._transport
         self._write_ready = stream.connection.write_ready
+        self._max_bytes = max_bytes
         self._rest: memoryview | None = None
         self._begun = 0
         """What is left of a message that was written in part."""
@@ -82,8 +86,13 @@ class StreamWriter:
             if not self._write_ready.is_set():
                 self._wait()
         elif payload:
-            self._rest = memoryview(payload)
+            self._keep(memoryview(payload))
             self._wait()
+
+    def _keep(self, rest: memoryview) -> None:
+        """What is kept here counts against the outbox's bound too."""
+        self._rest = rest or None
+        self.outbox.max_bytes = self._max_bytes - len(rest)
 
     def _wait(self) -> None:
         self.outbox.pause()
@@ -108,9 +117,12 @@ class StreamWriter:
                 if isinstance(self._error, _Ended):
                     return
                 raise self._error
-            await self._write_ready.wait()
+            if not self._write_ready.is_set():
+                await self._until(self._write_ready)
+                continue
             if self._rest is not None and not self._write_some():
-                await self._room()
+                self._stream.window_updated.clear()
+                await self._until(self._stream.window_updated)
                 continue
             self._stuck.clear()
             self.outbox.resume(int(self._loop.time() * 1e9))
@@ -119,41 +131,42 @@ class StreamWriter:
 
     def _write_some(self) -> bool:
         """Write of the rest what the window allows; whether all is written."""
-        rest, h2, stream = self._rest, self._h2, self._h2_stream
-        assert rest is not None
-        room = min(stream.outbound_flow_control_window, h2.outbound_flow_control_window)
-        if room <= 0 or stream.closed:
-            return False
-        size = self._next_bytes(rest, room)
-        h2.outbound_flow_control_window -= size
-        stream.outbound_flow_control_window -= size
-        self._transport.write(data_frames(rest[:size], self._id, h2.max_outbound_frame_size))
-        self._rest = rest[size:] if size < len(rest) else None
+        h2, stream = self._h2, self._h2_stream
+        while (rest := self._rest) is not None and not stream.closed:
+            room = min(stream.outbound_flow_control_window, h2.outbound_flow_control_window)
+            size = self._next_bytes(rest, room) if room > 0 else 0
+            if not size:
+                break
+            h2.outbound_flow_control_window -= size
+            stream.outbound_flow_control_window -= size
+            self._transport.write(data_frames(rest[:size], self._id, h2.max_outbound_frame_size))
+            self._keep(rest[size:])
         return self._rest is None
 
     def _next_bytes(self, rest: memoryview, room: int) -> int:
         """How much to write now: whole messages, so that a call that is cut ends between two.
 
-        One that is larger than the window has to go in parts.
+        One that may never fit has to go in parts. A quarter of the window always comes to fit: a
+        peer that has read everything gives the window back before half of it is used up.
         """
         if not self._begun:
             size = whole_messages(rest, room)
             if size:
                 return size
-            self._begun = message_bytes(rest)
+            message = message_bytes(rest)
+            window = min(self._h2.remote_settings.initial_window_size, _CONNECTION_WINDOW_BYTES)
+            if message <= window // 4:
+                return 0
+            self._begun = message
         size = min(room, self._begun)
         self._begun -= size
         return size
 
-    async def _room(self) -> None:
-        """Wait until the window may have grown, or this ends."""
-        if self._error is not None:
-            return
-        updated = self._stream.window_updated
-        updated.clear()
+    async def _until(self, event: asyncio.Event) -> None:
+        """Wait until the peer may take more, or this ends."""
         ended = self._stuck
         ended.clear()
-        waits = [asyncio.ensure_future(event.wait()) for event in (updated, ended)]
+        waits = [asyncio.ensure_future(one.wait()) for one in (event, ended)]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
