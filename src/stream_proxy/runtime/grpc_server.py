@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from grpclib.const import Handler as Method
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 from grpclib.encoding.proto import ProtoCodec, ProtoStatusDetailsCodec
 from grpclib.events import _DispatchServerEvents
-from grpclib.protocol import Connection, EventsProcessor, H2Protocol
+from grpclib.protocol import Connection, EventsProcessor, H2Protocol, Stream
 from grpclib.server import Handler
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -26,10 +27,10 @@ from h2.errors import ErrorCodes
 from h2.events import DataReceived
 from h2.events import Event as H2Event
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 
 _ABORT_SECONDS = 1.0
-_WINDOW_BYTES = 65_535
+_HEADER_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,36 @@ class _Events(EventsProcessor):
             super().process(event)
 
     def process_data_received(self, event: DataReceived) -> None:
+        if not event.flow_controlled_length:
+            return  # the library would take it for the end
         super().process_data_received(event)
         stream = self.streams.get(event.stream_id)
         if stream is not None and stream.data_received > self.request_bytes and stream.closable:
             stream.reset_nowait(ErrorCodes.ENHANCE_YOUR_CALM)
             stream.__terminated__(f"a request of more than {self.request_bytes} bytes")
             self.handler.cancel(stream)
+
+
+class _Calls(Handler):
+    """Lets go of every call exactly once, and leaves none without an answer."""
+
+    def accept(
+        self, stream: Stream, headers: list[tuple[str, str]], release_stream: Callable[[], None]
+    ) -> None:
+        release = functools.cache(release_stream)
+
+        def over(_: asyncio.Task[None]) -> None:
+            # One that is cancelled before its task began would be kept for ever.
+            release()
+            if stream.closable:
+                stream.reset_nowait(ErrorCodes.INTERNAL_ERROR)
+
+        super().accept(stream, headers, release)
+        self._tasks[stream].add_done_callback(over)
+
+    def cancel(self, stream: Stream) -> None:
+        if stream in self._tasks:
+            super().cancel(stream)
 
 
 class ServedPeer(H2Protocol):
@@ -92,11 +117,13 @@ class ServedPeer(H2Protocol):
             return
         limits = self._server.limits
         h2 = H2Connection(config=self.h2_config)
-        h2.update_settings(
-            {
+        # What is changed later counts only when the client has confirmed it.
+        h2.local_settings = Settings(
+            client=False,
+            initial_values={
                 SettingCodes.MAX_CONCURRENT_STREAMS: limits.calls,
-                SettingCodes.INITIAL_WINDOW_SIZE: self.config.http2_stream_window_size,
-            }
+                SettingCodes.MAX_HEADER_LIST_SIZE: _HEADER_BYTES,
+            },
         )
         h2.initiate_connection()
         self.connection = _Connection(h2, cast(asyncio.Transport, transport), config=self.config)
@@ -107,8 +134,18 @@ class ServedPeer(H2Protocol):
         self._server.peers[self] = None
 
     def data_received(self, data: bytes) -> None:
-        if self in self._server.peers:
+        if self in self._server.peers and not self.connection.is_closing():
             super().data_received(data)
+
+    def pause_writing(self) -> None:
+        # Who reads no answers may not ask for more of them, such as those to pings.
+        self.connection._transport.pause_reading()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.connection.is_closing():
+            self.connection._transport.resume_reading()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._server.peers.pop(self, self) is None:
@@ -146,10 +183,9 @@ class GrpcServer:
             _keepalive_permit_without_calls=True,
             _http2_max_pings_without_data=0,
             _http2_min_sent_ping_interval_without_data=limits.keepalive_seconds / 2,
-            http2_connection_window_size=_WINDOW_BYTES,
-            http2_stream_window_size=_WINDOW_BYTES,
         ).__for_server__()
-        self.h2_configuration = H2Configuration(client_side=False, header_encoding="ascii")
+        # Header values should be ASCII; this reads them whatever they are.
+        self.h2_configuration = H2Configuration(client_side=False, header_encoding="latin-1")
         self._methods = dict(methods)
         self._host, self._port, self._tls = host, port, tls
         self._codec: CodecBase = ProtoCodec()
@@ -173,7 +209,7 @@ class GrpcServer:
 
     def _peer(self) -> ServedPeer:
         self._handlers = [h for h in self._handlers if not (h.closing and h.check_closed())]
-        handler = Handler(self._methods, self._codec, self._details, _DispatchServerEvents())
+        handler = _Calls(self._methods, self._codec, self._details, _DispatchServerEvents())
         self._handlers.append(handler)
         return ServedPeer(self, handler)
 

@@ -38,7 +38,7 @@ async def stream_market_data(
         GRPCError: why it can't be served, or no longer.
     """
     identity = outlet.identify(stream)
-    request: Any = await receive(stream, method.request, outlet.limits.message_bytes)
+    request: Any = await receive(stream, method.request, outlet.limits)
     if request.slow_policy not in ("", "disconnect"):
         raise refusal(
             Status.INVALID_ARGUMENT,

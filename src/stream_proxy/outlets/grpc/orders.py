@@ -34,7 +34,7 @@ async def stream_order_updates(outlet: GrpcOutlet, stream: Stream[Any, Any]) -> 
         GRPCError: why it can't be served, or no longer.
     """
     identity = outlet.identify(stream)
-    request = await receive(stream, pb.StreamOrderUpdatesRequest, outlet.limits.message_bytes)
+    request = await receive(stream, pb.StreamOrderUpdatesRequest, outlet.limits)
     start = _start(request)
     feed = _feed(outlet, stream, request.account)
     call = OrderCall(outlet, stream, identity, feed, request)
@@ -51,7 +51,7 @@ async def acknowledge_order_updates(outlet: GrpcOutlet, stream: Stream[Any, Any]
         GRPCError: it can't be moved there.
     """
     outlet.identify(stream)
-    request = await receive(stream, pb.AcknowledgeOrderUpdatesRequest, outlet.limits.message_bytes)
+    request = await receive(stream, pb.AcknowledgeOrderUpdatesRequest, outlet.limits)
     if not request.cursor:
         raise refusal(Status.INVALID_ARGUMENT, "cursor is empty", "NO_CURSOR")
     feed = _feed(outlet, stream, request.account)

@@ -140,7 +140,7 @@ class GrpcOutlet:
 
     async def _connection_status(self, stream: Stream[Any, Any]) -> None:
         self.identify(stream)
-        await receive(stream, pb.GetConnectionStatusRequest, self.limits.message_bytes)
+        await receive(stream, pb.GetConnectionStatusRequest, self.limits)
         status = self.lobby.connection_status()
         await stream.send_message(pb.GetConnectionStatusResponse(status=status))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from grpclib.server import Stream
 from stream_proxy.model.feeds import FEEDS, Feed
 from stream_proxy.model.topics import WILDCARD, Channel, SubscriptionSet
 from stream_proxy.outlets.grpc.refusals import invalid_symbol, refusal
+from stream_proxy.outlets.limits import ConsumerLimits
 from stream_proxy.wire.alpaca.requests import Credentials, header_credentials
 from stream_proxy.wire.grpc import stream_proxy_pb2 as pb
 from stream_proxy.wire.grpc.data_frames import PREFIX_BYTES
@@ -67,14 +69,30 @@ MARKET_DATA = tuple(
 )
 
 
-async def receive(stream: Stream[Any, Any], kind: type[M], most_bytes: int) -> M:
+async def receive(stream: Stream[Any, Any], kind: type[M], limits: ConsumerLimits) -> M:
     """The call's one request.
 
     Raises:
-        GRPCError: it is missing, compressed, too large or damaged.
+        GRPCError: it is missing, late, compressed, too large or damaged.
     """
+    try:
+        async with asyncio.timeout(limits.handshake_seconds):
+            return await _receive(stream, kind, limits.message_bytes)
+    except TimeoutError:
+        raise refusal(
+            Status.DEADLINE_EXCEEDED,
+            f"the request wasn't whole within {limits.handshake_seconds:g} s",
+            "LATE_REQUEST",
+        ) from None
+    except AssertionError:  # what grpclib says of a half that ends early
+        raise refusal(
+            Status.INVALID_ARGUMENT, "the request ends in its middle", "DAMAGED_REQUEST"
+        ) from None
+
+
+async def _receive(stream: Stream[Any, Any], kind: type[M], most_bytes: int) -> M:
     prefix = await stream._stream.recv_data(PREFIX_BYTES)
-    if len(prefix) < PREFIX_BYTES:
+    if not prefix:
         raise refusal(Status.INVALID_ARGUMENT, "the call has no request", "NO_REQUEST")
     if prefix[0]:
         raise refusal(
