@@ -63,6 +63,10 @@ class Sink:
         self.target = _NEVER
         self.room.reached()
 
+    async def connect(self, port: int) -> None:
+        """Come in, and return once everything that was asked for is on its way."""
+        raise NotImplementedError("each protocol's consumer has its own way in")
+
     def items(self) -> Iterable[bytes]:
         """The messages that were kept, as they came."""
         raise NotImplementedError("each protocol's consumer says what it kept")
@@ -186,21 +190,24 @@ class NatsSink(Sink, asyncio.BufferedProtocol):
 class Room:
     """All consumers."""
 
-    def __init__(self, traffic: Traffic, kind: type[WebSocketSink] | type[NatsSink]) -> None:
+    def __init__(self, traffic: Traffic, kind: Callable[[Room, Wish, Tally, int], Sink]) -> None:
         self.traffic = traffic
-        self._checksums = {codec: traffic.checksums(codec) for codec in traffic.case.codecs()}
+        self._checksums = {codec: self._checksum(traffic, codec) for codec in traffic.case.codecs()}
         self._messages = traffic.tally([1] * len(traffic))
         self._waiting = 0
         self._round = 0
         wishes = traffic.wishes()
         measures = functools.cache(functools.partial(self._measures, nats=kind is NatsSink))
-        self.sinks: Sequence[WebSocketSink | NatsSink] = [
+        self.sinks: Sequence[Sink] = [
             kind(self, wish, measures(wish.codec, wish.symbols == (EVERYTHING,)), number)
             for number, wish in enumerate(wishes)
         ]
         kinds: dict[tuple[str, int], Sink] = {}
         for sink in self.sinks:
             kinds.setdefault((sink.wish.codec, len(sink.wish.symbols)), sink).keeps = True
+
+    def _checksum(self, traffic: Traffic, codec: str) -> Tally:
+        return traffic.checksums(codec)
 
     def _measures(self, codec: str, everything: bool, *, nats: bool) -> Tally:
         """What each message adds to a consumer's ``seen``."""
@@ -218,7 +225,7 @@ class Room:
     async def fill(self, port: int) -> None:
         turn = asyncio.Semaphore(_AT_ONCE if isinstance(self.sinks[0], WebSocketSink) else 5000)
 
-        async def come_in(sink: WebSocketSink | NatsSink) -> None:
+        async def come_in(sink: Sink) -> None:
             async with turn:
                 await sink.connect(port)
 
@@ -265,7 +272,11 @@ async def main(case: str, protocol: str, port: int) -> None:
     raise_open_files()
     traffic = Traffic(case_from(case))
     NatsSink.subject = staticmethod(traffic.subject)
-    room = Room(traffic, NatsSink if protocol == "nats" else WebSocketSink)
+    await serve(Room(traffic, NatsSink if protocol == "nats" else WebSocketSink), port)
+
+
+async def serve(room: Room, port: int) -> None:
+    """Fill the room, and do what the process that started this one says."""
     async with asyncio.timeout(120):
         await room.fill(port)
     tell(ready=len(room.sinks))
@@ -277,7 +288,7 @@ async def main(case: str, protocol: str, port: int) -> None:
         elif "missing" in command:
             room.missing()
         else:
-            tell(cycle=len(traffic))
+            tell(cycle=len(room.traffic))
     sys.stdout.flush()
 
 
