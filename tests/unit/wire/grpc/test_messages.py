@@ -223,7 +223,6 @@ def test_instants_keep_their_nanoseconds(instant_ns: int) -> None:
         {"t": Ext(5, b"1234")},
         {"t": to_timestamp(253_402_300_800 * 10**9)},
     ],
-    ids=str,
 )
 def test_a_value_of_another_kind_is_refused(values: dict[str, Any]) -> None:
     """Rather than told as something that it is not."""
