@@ -121,6 +121,8 @@ class OtelTracer:
             shutdown_on_exit=False,  # `close` has a limit; the SDK's own way out has none
         )
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        # Not before: what was wrong with the variables is worth its lines.
+        self._exporter.hush()
         self._tracer = self._provider.get_tracer("stream_proxy", __version__)
 
     def start(
@@ -214,9 +216,12 @@ class _ExporterOfFewWords(SpanExporter):
         self._working = True
         self._ended = False
         self._words = _LastWords()
-        theirs = logging.getLogger("opentelemetry")
-        theirs.propagate = False
-        theirs.handlers = [self._words]
+
+    def hush(self) -> None:
+        """From now on OpenTelemetry logs nothing, and what its exporter says is kept."""
+        logger = logging.getLogger("opentelemetry")
+        logger.propagate, logger.handlers = False, [logging.NullHandler()]
+        logging.getLogger("opentelemetry.exporter").handlers = [self._words]
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self._words.text = ""

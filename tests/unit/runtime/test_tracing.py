@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import subprocess
 import sys
@@ -127,6 +128,17 @@ async def test_a_setting_that_opentelemetry_refuses_keeps_nobody_from_serving(
             assert not made.sending
     assert [line["event"] for line in lines] == ["traces.unavailable"]
     assert "max_queue_size" in lines[0]["reason"]
+
+
+async def test_a_setting_that_opentelemetry_ignores_is_told(
+    monkeypatch: pytest.MonkeyPatch, receiving: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By OpenTelemetry itself; only later its own lines are kept back."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "no-such-sampler")
+    logging.getLogger("opentelemetry").propagate = True
+    async with traces(receiving.endpoint) as made:
+        made.start("sent all the same").end()
+    assert "no-such-sampler" in caplog.text and receiving.named("sent all the same")
 
 
 async def test_a_collector_that_comes_later_is_found() -> None:
