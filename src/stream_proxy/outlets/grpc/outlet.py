@@ -190,7 +190,8 @@ class GrpcOutlet:
         found: dict[str, None] = {}
         for underlying in underlyings:
             listed = await self.lobby.list_contracts(underlying)
-            mine = [name for name in (*listed, *asked) if matches_underlying(name, underlying)]
+            # What REST lists is right by itself: an index has contracts of several roots.
+            mine = [*listed, *(name for name in asked if matches_underlying(name, underlying))]
             if not mine:
                 raise refusal(
                     Status.FAILED_PRECONDITION,
