@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import chain, repeat
+from itertools import chain, compress, repeat
 from typing import Any, Protocol, TypeAlias
 
 from stream_proxy.hub.distribute import distribute, look_up, tally
-from stream_proxy.hub.flow import Counts, Flow, Meter, add
+from stream_proxy.hub.flow import Batch, Counts, Flow, Meter, add
 from stream_proxy.hub.latency import Latency
 from stream_proxy.hub.outbox import Outbox
 from stream_proxy.model.topics import WILDCARD, Channel, SubscriptionSet, Symbol
@@ -25,26 +25,30 @@ from stream_proxy.model.topics import WILDCARD, Channel, SubscriptionSet, Symbol
 Item: TypeAlias = Any
 """One encoded message: ``bytes`` or anything with its buffer (``msgspec.Raw``)."""
 
+_Columns: TypeAlias = tuple[list[str], list[Symbol], list[Item]]
+"""Types, symbols and items of a batch, index by index."""
+
 
 class Shape(Protocol):
     """How a kind of consumer wants its messages.
 
     ``protocol`` names it for whoever counts. ``letters`` are the types that it can carry, None if
-    all. ``transcode`` makes this shape's items from upstream's, given with their sequences and
-    the time of their receipt (wall clock, ns), and None for each that can't be made; it is None
-    itself for consumers in upstream's own codec. ``classify`` counts the messages in frames.
-    ``frames`` makes ready-to-write frames of a batch. ``whole`` makes them of upstream's own
-    frames, for consumers in upstream's codec who want all that is in them; None means that they
-    must be taken apart.
+    all. ``at_once`` is how many messages it transcodes in about 2 ms. ``transcode`` makes this
+    shape's items from upstream's, given with their sequences and the time of their receipt (wall
+    clock, ns), and None for each that can't be made; it is None itself for consumers in upstream's
+    own codec. ``classify`` counts the messages in frames. ``frames`` makes ready-to-write frames of
+    a batch. ``whole`` makes them of upstream's own frames, for consumers in upstream's codec who
+    want all that is in them; None means that they must be taken apart.
     """
 
     protocol: str
     letters: frozenset[str] | None
+    at_once: int
 
     @property
     def transcode(
         self,
-    ) -> Callable[[Sequence[Item], Sequence[int], int], list[bytes | None]] | None: ...
+    ) -> Callable[[Sequence[Item], Sequence[int], int], Sequence[bytes | None]] | None: ...
 
     def classify(self, frames: Sequence[bytes]) -> Counts: ...
 
@@ -173,8 +177,7 @@ class _Routes:
 
     def count(self, types: list[str], symbols: list[Symbol], targets: list[list[Group]]) -> None:
         """Note how many consumers get each message."""
-        found = tally(types, symbols, targets, self._known)
-        add(self.flow.routed, found)
+        tally(types, symbols, targets, self._known, self.flow.routed)
 
     def everyone_of(self, kinds: AbstractSet[str]) -> list[Group] | None:
         """Who gets a whole batch of these types, if nobody gets only a part of it."""
@@ -209,8 +212,8 @@ class _Routes:
 UNKNOWN = "?"
 """Stands for all types that this version doesn't know, where messages are counted."""
 
-_TRANSCODED_AT_ONCE = 1000
-"""Messages: about 2 ms of work."""
+_WORTH_A_FLUSH = 1000
+"""Messages: transcoding so many takes longer than looking whether somebody else has something."""
 
 _NOBODY: tuple[dict[Symbol, list[Group]], list[Group]] = ({}, [])
 
@@ -230,6 +233,9 @@ class Hub:
         """By protocol."""
         self.latency = Latency()
         """From received to written to the consumers' sockets."""
+        self.received: Counts = {}
+        """Messages by their wire type."""
+        self._batch = Batch()
         self._deliveries = 0
         self._groups: dict[object, Group] = {}
         self._group_of: dict[Outbox, Group] = {}
@@ -269,7 +275,10 @@ class Hub:
         group = self._groups[key] = Group(shape, topics, key)
         routes = self._routes.get(shape)
         if routes is None:
-            routes = self._routes[shape] = self._new_routes(shape)
+            routes = self._new_routes(shape)
+            shapes = {**self._routes, shape: routes}
+            # The quick ones first: they don't wait for the slow.
+            self._routes = dict(sorted(shapes.items(), key=lambda one: -one[0].at_once))
         routes.add(group, topics)
         return group
 
@@ -284,8 +293,8 @@ class Hub:
         """What counts for the consumers of a shape."""
         meter = self._meters.get(shape)
         if meter is None:
-            flow = self.flows.setdefault(shape.protocol, Flow())
-            meter = self._meters[shape] = Meter(flow, shape.classify, self.latency)
+            flow = self.flows.setdefault(shape.protocol, Flow(self.received))
+            meter = self._meters[shape] = Meter(flow, self._batch, shape.classify, self.latency)
         return meter
 
     def _regroup(self, group: Group, key: object, topics: SubscriptionSet) -> None:
@@ -303,14 +312,14 @@ class Hub:
         self._group_of[outbox] = group
         routes = self._routes[group.shape]
         routes.changed()
-        routes.flow.consumers += 1
+        routes.flow.change(1)
         outbox.meter = routes.meter
 
     def _leave(self, outbox: Outbox, group: Group) -> None:
         del group.members[outbox], self._group_of[outbox]
         routes = self._routes[group.shape]
         routes.changed()
-        routes.flow.consumers -= 1
+        routes.flow.change(-1)
         if not group.members:
             del self._groups[group.key]
             routes.remove(group, group.topics)
@@ -325,16 +334,16 @@ class Hub:
     def begin(self, begun_ns: int) -> None:
         """A batch was received then (monotonic)."""
         self._deliveries = 0
-        for meter in self._meters.values():
-            meter.begun_ns = begun_ns
-            meter.behind = 0
+        self._batch.begun_ns = begun_ns
+        self._batch.behind = 0
 
     def end(self, elapsed_ns: int) -> None:
         """All of the batch was written, or queued, so much later."""
-        deliveries = self._deliveries
-        for meter in self._meters.values():
-            deliveries -= meter.behind
-            meter.forget()
+        deliveries, behind = self._deliveries, self._batch.behind
+        if behind:
+            deliveries -= behind
+            for meter in self._meters.values():
+                meter.forget()
         if deliveries > 0:
             self.latency.observe(elapsed_ns, deliveries)
 
@@ -359,8 +368,7 @@ class Hub:
         """
         self.messages += len(items)
         self._note_few(len(items))
-        for flow in self.flows.values():
-            flow.offer(received)
+        add(self.received, received)
         kinds = received.keys()
         foreign = False
         for shape, routes in self._routes.items():
@@ -410,52 +418,62 @@ class Hub:
     ) -> None:
         """The same for consumers in another codec, in shares.
 
-        Transcoding takes several times as long as all the rest: nobody waits for more than a
-        share of it, and who needs none waits for nothing.
+        Nobody waits for more than a share of it but those whose own takes longer, and who needs
+        none waits for nothing.
         """
-        if len(items) > _TRANSCODED_AT_ONCE:
-            self.flush()
-        for start in range(0, len(items), _TRANSCODED_AT_ONCE):
-            share = slice(start, start + _TRANSCODED_AT_ONCE)
-            if start:
-                self.flush()
-            self._note_few(min(len(items) - start, _TRANSCODED_AT_ONCE))
-            for shape, routes in self._routes.items():
-                if shape.transcode is not None and not kinds.isdisjoint(routes.by_type):
-                    batch = types[share], symbols[share], items[share]
-                    targets = routes.targets(kinds, batch[0], batch[1])
-                    self._transcode(shape, routes, batch, targets, sequence + start, received_ns)
+        for shape, routes in self._routes.items():
+            mine = kinds & routes.by_type.keys()
+            if shape.transcode is None or not mine:
+                continue
+            for start in range(0, len(items), shape.at_once):
+                if len(items) > _WORTH_A_FLUSH:
+                    self.flush()
+                share = slice(start, start + shape.at_once)
+                columns = types[share], symbols[share], items[share]
+                first, many = sequence + start, len(columns[0])
+                numbers: Sequence[int] = range(first, first + many)
+                self._note_few(many)
+                if len(mine) < len(kinds):
+                    chosen = [kind in mine for kind in columns[0]]
+                    columns, numbers = _chosen(chosen, columns, numbers)
+                self._transcode(shape, routes, mine, columns, numbers, received_ns)
 
     def _transcode(
         self,
         shape: Shape,
         routes: _Routes,
-        batch: tuple[list[str], list[Symbol], list[Item]],
-        targets: list[list[Group]],
-        sequence: int,
+        kinds: AbstractSet[str],
+        columns: _Columns,
+        sequences: Sequence[int],
         received_ns: int,
     ) -> None:
         assert shape.transcode is not None
-        types, symbols, items = batch
-        sequences: Sequence[int] = range(sequence, sequence + len(items))
-        if not all(targets):
-            wanted = [index for index, groups in enumerate(targets) if groups]
-            types = [types[index] for index in wanted]
-            symbols = [symbols[index] for index in wanted]
-            items = [items[index] for index in wanted]
-            targets = [targets[index] for index in wanted]
-            sequences = [sequence + index for index in wanted]
-        routes.count(types, symbols, targets)
-        others = shape.transcode(items, sequences, received_ns)
-        if None in others:
-            for kind, groups, other in zip(types, targets, others, strict=True):
-                if other is None:
+        alike = routes.everyone_of(kinds)
+        if alike is None:
+            targets = routes.targets(kinds, columns[0], columns[1])
+            if not all(targets):
+                columns, sequences = _chosen(targets, columns, sequences)
+                targets = list(filter(None, targets))
+            routes.count(columns[0], columns[1], targets)
+        else:
+            targets = [alike] * len(columns[0])
+            counts = {kind: columns[0].count(kind) for kind in kinds}
+            routes.flow.route(counts, _members(alike))
+        types, _, items = columns
+        made: Sequence[Item] = shape.transcode(items, sequences, received_ns)
+        if not all(made):
+            for kind, groups, one in zip(types, targets, made, strict=True):
+                if not one:
                     self._not_transcoded(routes.flow, kind, groups)
-            targets = [g for g, other in zip(targets, others, strict=True) if other is not None]
-            others = [other for other in others if other is not None]
+            targets = list(compress(targets, made))
+            made = list(filter(None, made))
         if self._touched is not None:
             self._touched += targets
-        distribute(targets, others)  # type: ignore[arg-type]
+        if alike is None:
+            distribute(targets, made)  # type: ignore[arg-type]
+        else:
+            for group in alike:
+                group.extend(made)
 
     def _not_transcoded(self, flow: Flow, kind: str, groups: Sequence[Group]) -> None:
         self.not_transcodable += 1
@@ -466,7 +484,7 @@ class Hub:
     ) -> None:
         """Queue one article: once for each group that wants any of its symbols, or ``*``."""
         self.messages += 1
-        self._offer("n")
+        add(self.received, {"n": 1})
         for shape, routes in self._routes.items():
             tables = routes.by_channel.get("news", {})
             everyone = routes.everyone.get("news", [])
@@ -479,7 +497,7 @@ class Hub:
 
         It goes to whoever wants its symbol on any channel; without a symbol, to all.
         """
-        self._offer(UNKNOWN)
+        add(self.received, {UNKNOWN: 1})
         for shape, routes in list(self._routes.items()):
             if shape.letters is not None:
                 continue
@@ -493,10 +511,6 @@ class Hub:
                 )
             ]
             self._queue(shape, routes, groups, item, UNKNOWN, 0, 0)
-
-    def _offer(self, kind: str) -> None:
-        for flow in self.flows.values():
-            flow.offer({kind: 1})
 
     def _queue(
         self,
@@ -554,6 +568,21 @@ class Hub:
 
 def _by_protocol(counts: Mapping[str, Counts]) -> dict[tuple[str, str], int]:
     return {(name, kind): n for name, by_kind in counts.items() for kind, n in by_kind.items()}
+
+
+def _chosen(
+    chosen: Sequence[object], columns: _Columns, sequences: Sequence[int]
+) -> tuple[_Columns, list[int]]:
+    """What is to be kept of a batch, index by index."""
+    types, symbols, items = columns
+    return (
+        (
+            list(compress(types, chosen)),
+            list(compress(symbols, chosen)),
+            list(compress(items, chosen)),
+        ),
+        list(compress(sequences, chosen)),
+    )
 
 
 def _members(groups: Sequence[Group]) -> int:

@@ -25,6 +25,7 @@ class WebSocketShape:
         self.codec = codec
         self.protocol = "websocket"
         self.letters: frozenset[str] | None = None
+        self.at_once = 1000
         self.transcode: Callable[[Sequence[Item], Sequence[int], int], list[bytes | None]] | None
         self.transcode = None
         if upstream is not codec:

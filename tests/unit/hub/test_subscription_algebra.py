@@ -41,6 +41,7 @@ class PlainShape:
 
     protocol = "plain"
     letters = None
+    at_once = 1
     transcode = None
 
     def classify(self, frames: Sequence[bytes]) -> dict[str, int]:

@@ -26,23 +26,30 @@ class GrpcShape:
         self.method = method
         self.letters: frozenset[str] | None = encoder_for(method).types
         (self._letter,) = self.letters
+        self.at_once = 10_000 if encoder_for(method).table else 200
+        self._payload, self._messages = b"", 0
+        """Made last: most often that is what is to be counted."""
         self._json = not codec.binary
         self._tail = feed_fields(epoch, source)
 
     def transcode(
         self, items: Sequence[Item], sequences: Sequence[int], received_ns: int
-    ) -> list[bytes | None]:
+    ) -> Sequence[bytes | None]:
         """Finished messages; None for what the contract can't say."""
         batch = [_msgpack(item) for item in items] if self._json else list(items)
         made = encode_batch(self.method, batch, list(sequences), self._tail, received_ns)
-        return [message or None for message in made] if b"" in made else [*made]
+        return [message or None for message in made] if b"" in made else made
 
     def classify(self, frames: Sequence[bytes]) -> dict[str, int]:
-        return {self._letter: sum(map(count_messages, frames))}
+        return {self._letter: sum(map(self._count, frames))}
+
+    def _count(self, payload: bytes) -> int:
+        return self._messages if payload is self._payload else count_messages(payload)
 
     def frames(self, items: Sequence[Item]) -> list[bytes]:
         """One payload of all: HTTP/2 frames have their own bounds."""
-        return [b"".join(items)]
+        self._payload, self._messages = b"".join(items), len(items)
+        return [self._payload]
 
     def whole(self, payloads: Sequence[bytes]) -> list[bytes] | None:
         """Upstream's frames are of no use here."""

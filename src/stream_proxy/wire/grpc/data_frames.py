@@ -17,8 +17,9 @@ PREFIX_BYTES = 5
 def data_frames(payload: bytes | memoryview, stream_id: int, most: int) -> bytes:
     """Frames of at most so many bytes each, headers apart."""
     parts: list[bytes | memoryview] = []
-    for start in range(0, len(payload), most):
-        part = payload[start : start + most]
+    view = memoryview(payload)
+    for start in range(0, len(view), most):
+        part = view[start : start + most]
         parts.append(_header(len(part) >> 8, len(part) & 0xFF, 0, 0, stream_id))
         parts.append(part)
     return b"".join(parts)
