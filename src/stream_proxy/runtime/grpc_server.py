@@ -19,6 +19,7 @@ from grpclib.const import Handler as Method
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 from grpclib.encoding.proto import ProtoCodec, ProtoStatusDetailsCodec
 from grpclib.events import _DispatchServerEvents
+from grpclib.metadata import decode_timeout
 from grpclib.protocol import Connection, EventsProcessor, H2Protocol, Stream
 from grpclib.server import Handler
 from h2.config import H2Configuration
@@ -88,6 +89,10 @@ class _Calls(Handler):
     def accept(
         self, stream: Stream, headers: list[tuple[str, str]], release_stream: Callable[[], None]
     ) -> None:
+        if not {":method", ":path"} <= {name for name, _ in headers}:
+            stream.reset_nowait(ErrorCodes.PROTOCOL_ERROR)
+            release_stream()
+            return
         release = functools.cache(release_stream)
 
         def over(_: asyncio.Task[None]) -> None:
@@ -96,12 +101,20 @@ class _Calls(Handler):
             if stream.closable:
                 stream.reset_nowait(ErrorCodes.INTERNAL_ERROR)
 
-        super().accept(stream, headers, release)
+        super().accept(stream, [_patient(*pair) for pair in headers], release)
         self._tasks[stream].add_done_callback(over)
 
     def cancel(self, stream: Stream) -> None:
         if stream in self._tasks:
             super().cancel(stream)
+
+
+def _patient(name: str, value: str) -> tuple[str, str]:
+    """A header; a deadline that is over before it is looked at would be an internal error."""
+    if name == "grpc-timeout" and (value[-1:] in "nu" or not value[:-1].strip("0")):
+        with contextlib.suppress(ValueError):
+            return name, f"{max(int(decode_timeout(value) * 1000), 1)}m"
+    return name, value
 
 
 class ServedPeer(H2Protocol):
@@ -184,8 +197,10 @@ class GrpcServer:
             _http2_max_pings_without_data=0,
             _http2_min_sent_ping_interval_without_data=limits.keepalive_seconds / 2,
         ).__for_server__()
-        # Header values should be ASCII; this reads them whatever they are.
-        self.h2_configuration = H2Configuration(client_side=False, header_encoding="latin-1")
+        # What is wrong with a call's headers is that call's affair, not the connection's.
+        self.h2_configuration = H2Configuration(
+            client_side=False, header_encoding="latin-1", validate_inbound_headers=False
+        )
         self._methods = dict(methods)
         self._host, self._port, self._tls = host, port, tls
         self._codec: CodecBase = ProtoCodec()

@@ -1,0 +1,581 @@
+"""gRPC callers that take too much, send rubbish, vanish, or may not come in: nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import datetime
+import logging
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from google.rpc.status_pb2 import Status
+from grpc.aio import AioRpcError, Channel, Metadata, UnaryStreamCall
+from h2.errors import ErrorCodes
+
+from harness.proxies import running_app
+from harness.raw_grpc import SERVICE, details_of, raw_grpc
+from harness.simulated import SimulatorProcess, simulator
+from harness.waiting import eventually
+from stream_proxy.app import App
+from stream_proxy.wire.grpc import stream_proxy_pb2 as pb
+from stream_proxy.wire.grpc.framing import grpc_message
+
+TRADES = pb.StreamTradesRequest(symbols=["AAPL"], feed="sip")
+STATUS = pb.GetConnectionStatusRequest()
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def alpaca() -> Iterator[SimulatorProcess]:
+    with simulator("--rate", "2000", "--symbols", "20") as process:
+        yield process
+
+
+@pytest.fixture(autouse=True)
+def _nothing_unforeseen(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No caller may bring the server to an error that nobody foresaw."""
+    yield
+    told = [r for r in caplog.get_records("call") if r.levelno >= logging.ERROR]
+    assert not [f"{r.name}: {r.getMessage()} {r.exc_text or ''}" for r in told]
+
+
+@contextlib.asynccontextmanager
+async def proxy(alpaca: SimulatorProcess, **settings: Any) -> AsyncIterator[App]:
+    async with running_app(alpaca.streams, feeds="sip", **settings) as app:
+        yield app
+
+
+@contextlib.asynccontextmanager
+async def channel(app: App, **options: Any) -> AsyncIterator[Channel]:
+    async with grpc.aio.insecure_channel(app.grpc_address, **options) as made:
+        yield made
+
+
+def trades(channel: Channel, **options: Any) -> UnaryStreamCall[Any, Any]:
+    method = channel.unary_stream(
+        f"{SERVICE}/StreamTrades",
+        request_serializer=pb.StreamTradesRequest.SerializeToString,
+        response_deserializer=pb.StreamTradesResponse.FromString,
+    )
+    call: UnaryStreamCall[Any, Any] = method(TRADES, **options)
+    return call
+
+
+async def read_on(call: UnaryStreamCall[Any, Any]) -> None:
+    while True:
+        await call.read()
+
+
+async def status(channel: Channel, **options: Any) -> pb.ConnectionStatus:
+    method = channel.unary_unary(
+        f"{SERVICE}/GetConnectionStatus",
+        request_serializer=pb.GetConnectionStatusRequest.SerializeToString,
+        response_deserializer=pb.GetConnectionStatusResponse.FromString,
+    )
+    answer = await method(STATUS, timeout=10, **options)
+    return answer.status  # type: ignore[no-any-return]
+
+
+def reason(error: AioRpcError) -> str:
+    """The reason for programs, from the status details."""
+    details = dict(error.trailing_metadata())["grpc-status-details-bin"]
+    assert isinstance(details, bytes)
+    return details_of(Status.FromString(details))[0].reason
+
+
+async def nothing_left(app: App) -> None:
+    """Nobody is served, nobody is listed, and nothing is asked of upstream."""
+    handler = app.handlers["sip"]
+    await eventually(lambda: not app.grpc.outlet.calls, 10, "no calls")
+    await eventually(
+        lambda: not handler.consumers and not handler.hub.consumers(), 10, "no consumer"
+    )
+    await eventually(lambda: not handler.demand.wanted(), 10, "no demand")
+    peers = app.grpc._server.peers  # type: ignore[union-attr]
+    await eventually(lambda: not any(peer.processor.streams for peer in peers), 5, "no streams")
+
+
+@contextlib.asynccontextmanager
+async def undisturbed(app: App) -> AsyncIterator[None]:
+    """Somebody else's stream flows on, whatever happens in the block."""
+    async with channel(app) as mine:
+        call = trades(mine)
+        before = await call.read()
+        yield
+        after = await call.read()
+        assert before.sequence < after.sequence
+        call.cancel()
+
+
+# How many, how much
+
+
+async def test_calls_beyond_the_limit_wait_for_their_turn(alpaca: SimulatorProcess) -> None:
+    """The limit is told in SETTINGS, and clients keep to it."""
+    async with proxy(alpaca, grpc_max_calls=3) as app, channel(app) as mine:
+        calls = [trades(mine) for _ in range(3)]
+        for call in calls:
+            await call.read()
+        waiting = asyncio.create_task(status(mine))
+        async with raw_grpc(app.grpc_address) as other:  # another connection has its own
+            stream_id = await other.call("GetConnectionStatus", STATUS)
+            assert (await other.answered(stream_id)).status == 0
+            assert other.h2.remote_settings.max_concurrent_streams == 3
+        assert not waiting.done()
+        calls[0].cancel()
+        assert (await waiting).client_count == 2
+
+
+async def test_a_thousand_calls_fit_on_one_connection(alpaca: SimulatorProcess) -> None:
+    async with proxy(alpaca) as app, raw_grpc(app.grpc_address) as client:
+        body = grpc_message(TRADES.SerializeToString())
+        ids = [client.ask("StreamTrades", body) for _ in range(300)]
+        await client.send()
+        for stream_id in ids:
+            assert (await client.begun(stream_id)).status is None
+        assert len(app.grpc.outlet.calls) == 300
+
+
+async def test_who_ignores_the_limit_loses_the_connection(alpaca: SimulatorProcess) -> None:
+    async with proxy(alpaca, grpc_max_calls=3) as app, undisturbed(app):
+        async with raw_grpc(app.grpc_address) as client:
+            for _ in range(4):
+                client.ask("StreamTrades", grpc_message(TRADES.SerializeToString()))
+            await client.send()
+            await client.until_closed()
+        await eventually(lambda: len(app.grpc.outlet.calls) == 1)
+
+
+async def test_all_calls_together_are_limited(alpaca: SimulatorProcess) -> None:
+    async with proxy(alpaca, max_connections=2) as app, channel(app) as mine:
+        calls = [trades(mine) for _ in range(2)]
+        for call in calls:
+            await call.read()
+        with pytest.raises(AioRpcError) as refused:
+            await trades(mine).read()
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert reason(refused.value) == "TOO_MANY_CALLS"
+        calls[0].cancel()
+        await eventually(lambda: len(app.grpc.outlet.calls) == 1)
+        assert await trades(mine).read()
+
+
+async def test_requests_that_cannot_be_read_get_an_answer(alpaca: SimulatorProcess) -> None:
+    """Each with its own reason, and no trace in the log."""
+    message = TRADES.SerializeToString()
+    large = pb.StreamTradesRequest(symbols=[f"S{n}" for n in range(400)]).SerializeToString()
+    bodies = {
+        "NO_REQUEST": (b"", 3),
+        "DAMAGED_REQUEST": (grpc_message(b"\xff\xff\xff"), 3),
+        "COMPRESSED": (b"\x01" + grpc_message(message)[1:], 12),
+        "REQUEST_TOO_LARGE": (grpc_message(large), 8),
+    }
+    async with (
+        proxy(alpaca, max_message_bytes=1024) as app,
+        undisturbed(app),
+        raw_grpc(app.grpc_address) as client,
+    ):
+        for wanted, (body, code) in bodies.items():
+            stream_id = client.ask("StreamTrades", body)
+            await client.send()
+            answer = await client.answered(stream_id)
+            assert (answer.status, answer.details()[0].reason) == (code, wanted)
+        for cut in (3, 8):
+            stream_id = client.ask("StreamTrades", grpc_message(message)[:cut])
+            await client.send()
+            answer = await client.answered(stream_id)
+            assert (answer.status, answer.text) == (3, "the request ends in its middle")
+
+
+async def test_a_request_of_many_empty_frames_is_read(alpaca: SimulatorProcess) -> None:
+    async with proxy(alpaca) as app, raw_grpc(app.grpc_address) as client:
+        stream_id = client.ask("GetConnectionStatus")
+        for part in (b"", b"\0", b"", b"\0\0\0\0", b""):
+            client.h2.send_data(stream_id, part)
+            await client.send()
+        client.h2.end_stream(stream_id)
+        await client.send()
+        assert (await client.answered(stream_id)).status == 0
+
+
+async def test_a_request_that_never_comes_is_not_waited_for(alpaca: SimulatorProcess) -> None:
+    async with proxy(alpaca, consumer_handshake_seconds=0.3) as app:
+        async with raw_grpc(app.grpc_address) as client:
+            stream_id = client.ask("StreamTrades")
+            await client.send()
+            answer = await client.answered(stream_id)
+            assert answer.status == 4
+            assert answer.details()[0].reason == "LATE_REQUEST"
+        await nothing_left(app)
+
+
+async def test_who_sends_on_and_on_is_reset(alpaca: SimulatorProcess) -> None:
+    async with proxy(alpaca, max_message_bytes=1024) as app, raw_grpc(app.grpc_address) as client:
+        stream_id = client.ask("StreamTrades", grpc_message(TRADES.SerializeToString()), end=False)
+        for _ in range(5):
+            client.h2.send_data(stream_id, bytes(1024))
+        client.h2.reset_stream(stream_id)  # in the same breath
+        other = client.ask("StreamTrades", grpc_message(TRADES.SerializeToString()), end=False)
+        client.h2.send_data(other, bytes(5000))
+        await client.send()
+        assert (await client.answered(other)).reset == ErrorCodes.ENHANCE_YOUR_CALM
+        await nothing_left(app)
+
+
+# Rubbish
+
+
+async def test_odd_metadata_gets_an_answer(alpaca: SimulatorProcess) -> None:
+    async with proxy(alpaca) as app, undisturbed(app), raw_grpc(app.grpc_address) as client:
+        odd = {b"x-name": b"\xff\xfe", b"x-some-bin": b"!!!", b"grpc-timeout": b"soon"}
+        for name, value in odd.items():
+            stream_id = await client.call("GetConnectionStatus", STATUS, ((name, value),))
+            answer = await client.answered(stream_id)
+            assert answer.over, name
+        stream_id = await client.call("NoSuchMethod", STATUS)
+        assert (await client.answered(stream_id)).status == 12
+
+
+async def test_other_protocols_are_shown_the_door(alpaca: SimulatorProcess) -> None:
+    rubbish = random.Random(7).randbytes(3000)
+    async with proxy(alpaca) as app, undisturbed(app):
+        host, port = app.grpc_address.rsplit(":", 1)
+        hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+        for said in (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", hello, rubbish):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(said)
+            async with asyncio.timeout(5):
+                with contextlib.suppress(ConnectionError):
+                    while await reader.read(4096):
+                        pass
+            writer.close()
+        await eventually(lambda: len(app.grpc._server.peers) == 1)  # type: ignore[union-attr]
+
+
+async def test_no_frame_brings_the_server_down(alpaca: SimulatorProcess) -> None:
+    """Frames of every type with any flags and contents, behind a true beginning."""
+    chance = random.Random(11)
+    async with proxy(alpaca) as app, undisturbed(app):
+        for _ in range(150):
+            async with raw_grpc(app.grpc_address) as client:
+                await client.call("StreamTrades", TRADES)
+                for _ in range(chance.randint(1, 5)):
+                    payload = chance.randbytes(chance.choice((0, 4, 5, 6, 8, 40)))
+                    header = len(payload).to_bytes(3, "big") + bytes(
+                        (chance.randint(0, 11), chance.choice((0, 1, 4, 5, 8, 32, 255)))
+                    )
+                    number = chance.choice((0, 1, 1, 2, 3, 5, 1 << 31)).to_bytes(4, "big")
+                    await client.send(header + number + payload)
+        await eventually(lambda: len(app.grpc.outlet.calls) == 1, 10, "only the undisturbed one")
+
+
+async def test_who_reads_no_answers_gets_no_more(alpaca: SimulatorProcess) -> None:
+    """A flood of pings fills the socket, not our memory."""
+    most = 50_000_000
+    pings = (b"\0\0\x08\x06\0\0\0\0\0" + bytes(8)) * 10_000
+    async with (
+        proxy(alpaca) as app,
+        undisturbed(app),
+        raw_grpc(app.grpc_address, receive_buffer=4096) as client,
+    ):
+        sent = 0
+        with contextlib.suppress(TimeoutError):
+            while sent < most:
+                async with asyncio.timeout(0.5):
+                    await client.send(pings)
+                sent += len(pings)
+        (_, peer) = app.grpc._server.peers  # type: ignore[union-attr]
+        assert peer.connection._transport.get_write_buffer_size() < 1 << 20
+        assert sent < most
+
+
+# Coming to an end
+
+
+async def test_cancelled_calls_leave_nothing(alpaca: SimulatorProcess) -> None:
+    """Cancelled when they flow, and in the same breath as they begin, many times over."""
+    async with proxy(alpaca) as app:
+        async with channel(app) as mine, raw_grpc(app.grpc_address) as rude:
+            for _ in range(20):
+                call = trades(mine)
+                await call.read()
+                call.cancel()
+            body = grpc_message(TRADES.SerializeToString())
+            for _ in range(20):
+                for _ in range(50):
+                    rude.h2.reset_stream(rude.ask("StreamTrades", body))
+                await rude.send()
+            stream_id = await rude.call("GetConnectionStatus", STATUS)
+            assert (await rude.answered(stream_id)).status == 0
+            await nothing_left(app)
+        assert not app.outlet.counts.slow_consumers
+
+
+@pytest.mark.parametrize("seconds", [0.5, 0.0])
+async def test_a_deadline_ends_a_call(alpaca: SimulatorProcess, seconds: float) -> None:
+    """By grpc-timeout, at the server too, also one that is over at the beginning."""
+    async with proxy(alpaca) as app:
+        async with raw_grpc(app.grpc_address) as client:
+            timeout = f"{int(seconds * 1000)}m".encode()
+            stream_id = await client.call("StreamTrades", TRADES, ((b"grpc-timeout", timeout),))
+            answer = await client.answered(stream_id)
+            assert answer.status == 4
+            assert bool(answer.bodies()) == bool(seconds)
+        async with channel(app) as mine:
+            call = trades(mine, timeout=0.3)
+            with pytest.raises(AioRpcError) as ended:
+                await read_on(call)
+            assert ended.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            await nothing_left(app)
+
+
+VANISHING = f"""
+import sys, grpc
+channel = grpc.insecure_channel(sys.argv[1])
+call = channel.unary_stream("{SERVICE}/StreamTrades")(bytes.fromhex(sys.argv[2]))
+next(call)
+print("flows", flush=True)
+for _ in call:
+    pass
+"""
+
+
+async def test_a_client_that_freezes_is_let_go(alpaca: SimulatorProcess) -> None:
+    """It sends no FIN and answers no ping: keep-alive ends it within the configured time."""
+    settings = {"consumer_ping_seconds": 0.4, "consumer_pong_seconds": 0.6}
+    async with proxy(alpaca, **settings) as app:
+        command = [
+            sys.executable,
+            "-c",
+            VANISHING,
+            app.grpc_address,
+            TRADES.SerializeToString().hex(),
+        ]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+            try:
+                assert client.stdout is not None
+                assert await asyncio.to_thread(client.stdout.readline) == "flows\n"
+                # A client that answers is asked again and again, and stays.
+                await asyncio.wait_for(_pings(app, 3), 10)
+                assert len(app.grpc.outlet.calls) == 1
+                os.kill(client.pid, signal.SIGSTOP)
+                # A ping is due, its answer is not, and the socket gets a second to close.
+                await eventually(lambda: not app.grpc.outlet.calls, 0.4 + 0.6 + 1 + 1, "it is cut")
+                await nothing_left(app)
+            finally:
+                client.kill()
+
+
+async def _pings(app: App, number: int) -> None:
+    """Wait until a client was pinged so often."""
+    seen = set[float | None]()
+    while len(seen) <= number:
+        (peer,) = app.grpc._server.peers  # type: ignore[union-attr]
+        seen.add(peer.connection.last_ping_sent)
+        await asyncio.sleep(0.05)
+
+
+async def test_a_killed_client_leaves_nothing(alpaca: SimulatorProcess) -> None:
+    async with proxy(alpaca) as app:
+        command = [
+            sys.executable,
+            "-c",
+            VANISHING,
+            app.grpc_address,
+            TRADES.SerializeToString().hex(),
+        ]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+            assert client.stdout is not None
+            assert await asyncio.to_thread(client.stdout.readline) == "flows\n"
+            client.kill()
+            await nothing_left(app)
+
+
+# Who may come in
+
+TOKENS = [{"name": "bots", "key": "bot-key", "secret": "a-secret-of-the-bots"}]
+RIGHT: list[tuple[tuple[str, str], ...]] = [
+    (("apca-api-key-id", "bot-key"), ("apca-api-secret-key", "a-secret-of-the-bots")),
+    (("authorization", "Bearer a-secret-of-the-bots"),),
+    (
+        (
+            "authorization",
+            "Basic " + base64.b64encode(b"bot-key:a-secret-of-the-bots").decode(),
+        ),
+    ),
+]
+WRONG: list[tuple[tuple[str, str], ...]] = [
+    (),
+    (("apca-api-key-id", "bot-key"),),
+    (("apca-api-key-id", "bot-key"), ("apca-api-secret-key", "a-secret-of-the-bats")),
+    (("authorization", "Bearer bot-key"),),
+    (("authorization", "Bearer "),),
+    (("authorization", "Basic !!!"),),
+    (("authorization", "Bearer a-secret-of-the-bots"), ("authorization", "Bearer x")),
+]
+
+
+async def test_tokens_open_every_method(alpaca: SimulatorProcess) -> None:
+    async with proxy(alpaca, access_tokens=TOKENS) as app, channel(app) as mine:
+        for metadata in RIGHT:
+            assert await status(mine, metadata=metadata)
+            call = trades(mine, metadata=metadata)
+            await call.read()
+            (served,) = app.grpc.outlet.calls
+            assert served.identity == "bots"
+            call.cancel()
+            await eventually(lambda: not app.grpc.outlet.calls)
+
+
+async def test_without_a_token_nothing_is_told(alpaca: SimulatorProcess) -> None:
+    async with proxy(alpaca, access_tokens=TOKENS, orders="on") as app, channel(app) as mine:
+        for metadata in WRONG:
+            for method in ("GetConnectionStatus", "StreamTrades", "StreamOrderUpdates"):
+                call = mine.unary_stream(f"{SERVICE}/{method}")(b"", metadata=Metadata(*metadata))
+                with pytest.raises(AioRpcError) as refused:
+                    await call.read()
+                assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED, metadata
+                assert reason(refused.value) == "UNAUTHENTICATED"
+                assert "a-secret" not in refused.value.details()
+        assert app.grpc.outlet.counts.authentications_failed == len(WRONG) * 3
+
+
+# TLS
+
+
+class Authority:
+    """Signs certificates."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        made = self._builder(self._name, self._key).add_extension(
+            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        )
+        self.path = folder / f"{name}.pem"
+        self.path.write_bytes(_pem(made.sign(self._key, hashes.SHA256())))
+
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey
+    ) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+        )
+
+    def issue(self, name: str) -> tuple[Path, Path]:
+        """A certificate for a host or client of this name, and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        made = (
+            self._builder(subject, key)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        certificate, secret = self._folder / f"{name}.crt", self._folder / f"{name}.key"
+        certificate.write_bytes(_pem(made))
+        secret.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return certificate, secret
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def secure(app: App, root: Path, client: tuple[Path, Path] | None = None) -> Channel:
+    certificate, key = client or (None, None)
+    credentials = grpc.ssl_channel_credentials(
+        root.read_bytes(),
+        key.read_bytes() if key else None,
+        certificate.read_bytes() if certificate else None,
+    )
+    name = (("grpc.ssl_target_name_override", "localhost"),)
+    return grpc.aio.secure_channel(app.grpc_address, credentials, options=name)
+
+
+async def refused(channel: Channel) -> bool:
+    """Whether the client isn't let in."""
+    try:
+        await asyncio.wait_for(trades(channel).read(), 10)
+    except AioRpcError as error:
+        return error.code() is grpc.StatusCode.UNAVAILABLE
+    return False
+
+
+async def test_tls_with_our_own_certificate(alpaca: SimulatorProcess) -> None:
+    settings = {"grpc_tls": True, "tls_self_signed": True, "tls_port": 0}
+    async with proxy(alpaca, **settings) as app:
+        assert app.certificate is not None
+        async with secure(app, app.certificate) as mine:
+            call = trades(mine)
+            first = await call.read()
+            assert (await call.read()).sequence > first.sequence
+            call.cancel()
+        async with channel(app) as plain:
+            assert await refused(plain)
+        await nothing_left(app)
+
+
+async def test_mutual_tls(alpaca: SimulatorProcess, tmp_path: Path) -> None:
+    """Only clients that the configured authority signed are let in."""
+    servers, clients, others = (Authority(tmp_path, n) for n in ("servers", "clients", "others"))
+    certificate, key = servers.issue("localhost")
+    settings = {
+        "grpc_tls": True,
+        "tls_certificate": certificate,
+        "tls_key": key,
+        "tls_port": 0,
+        "grpc_client_ca": clients.path,
+    }
+    async with proxy(alpaca, **settings) as app:
+        async with secure(app, servers.path, clients.issue("bot")) as mine:
+            call = trades(mine)
+            assert await call.read()
+            async with secure(app, servers.path) as nobody:
+                assert await refused(nobody)
+            async with secure(app, servers.path, others.issue("stranger")) as stranger:
+                assert await refused(stranger)
+            assert await call.read()
+            call.cancel()
+        assert app.grpc.outlet.counts.accepted == 1
+
+
+async def test_a_broken_tls_handshake_costs_nothing(alpaca: SimulatorProcess) -> None:
+    settings = {"grpc_tls": True, "tls_self_signed": True, "tls_port": 0}
+    async with proxy(alpaca, **settings) as app:
+        host, port = app.grpc_address.rsplit(":", 1)
+        for said in (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes(500)):
+            with socket.create_connection((host, int(port)), 5) as plain:
+                plain.sendall(said)
+        assert app.certificate is not None
+        async with secure(app, app.certificate) as mine:
+            assert await trades(mine).read()
+        await eventually(lambda: not app.grpc._server.peers)  # type: ignore[union-attr]
