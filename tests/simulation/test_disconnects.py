@@ -25,9 +25,9 @@ from simulation.weather import Weather
 from simulation.world import Outcome, run_world
 
 RECORD = Weather(has_events=True, rare_events=True, exits=True)
-TRACES = Weather(has_events=False)
+TRACES = Weather(has_events=False, exits=True)
 ROUGH = Weather(lag_seconds=3.0, outage_seconds=20.0, swallows=True)
-ROUGH_TRACES = replace(ROUGH, has_events=False, fills_lag_seconds=2.0)
+ROUGH_TRACES = replace(ROUGH, has_events=False, fills_lag_seconds=2.0, exits=True)
 WEATHERS = {
     "event record": (RECORD, 26),
     "orders and fills": (TRACES, 26),
@@ -40,6 +40,8 @@ WEATHERS = {
 A_WORLD = 140
 """Disconnects in a world, at least, on average; usually 165."""
 ASKED = 10_000
+MOST_OUT_OF_ORDER = 0.1
+"""The share of worlds, in weathers with order, in which the hold may end too early all the same."""
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -98,11 +100,14 @@ def test_nothing_is_lost_twice_or_reordered(
     """Every consumer's list against the list of what happened; what that means: `verdict`."""
     weather, worlds = WEATHERS[name]
     disconnects = []
+    unordered = 0
     for seed in seeds(worlds):
         outcome = run_world(seed, weather, folder / str(seed))
         judged(outcome)
         assert not trouble, f"world {seed}: {trouble[0]}"
         disconnects.append(outcome.disconnects)
+        unordered += weather.in_order and not outcome.in_order
+    assert unordered <= max(1, MOST_OUT_OF_ORDER * len(disconnects))
     assert mean(disconnects) >= (A_WORLD if len(disconnects) > 1 else A_WORLD / 2)
 
 

@@ -5,7 +5,8 @@ event is there once; nothing is there that did not happen.
 
 With Alpaca's record of events: every event since the record began is there. In the order in which
 they happened, if all of a gap is found before fresh events stop waiting for it (REST answers in
-time, without lag, and the stream does not swallow events unseen); otherwise late ones come late.
+time, without lag, and the stream does not swallow events unseen); otherwise late ones come late,
+and the proxy has counted and logged that it let fresh ones pass.
 
 Without one: what leaves a trace in orders and fills is there, known by order, event and cumulative
 quantity; in the order of each order's life, under the same condition. Made events are marked. (What leaves
@@ -70,7 +71,7 @@ def _against_the_journal(outcome: Outcome, consumer: SimulatedConsumer) -> list[
 
 def _exact(outcome: Outcome, happened: list[OrderEvent], events: list[OrderEvent]) -> list[str]:
     found = _same([e.event_id for e in happened], [e.event_id for e in events], str)
-    if not found and outcome.weather.in_order:
+    if not found and outcome.in_order:
         wanted = [event.event_id for event in happened]
         found += _first_difference(wanted, [event.event_id for event in events])
     if not found:
@@ -97,9 +98,10 @@ def _reconstructed(
     found += [f"twice: {name}" for name, count in names.items() if count > 1]
     strange = names.keys() - {event.event_id for event in happened}
     found += [f"never happened: {name}" for name in strange]
-    if not found and outcome.weather.in_order:
+    if not found and outcome.in_order:
         lives = _by_order(happened)
-        for order_id, told in _by_order(e for e in events if e.event in TRACED).items():
+        traced = (e for e in events if e.event in TRACED and e.kind not in unknown)
+        for order_id, told in _by_order(traced).items():
             if not _is_part(told, lives.get(order_id, [])):
                 found.append(
                     f"reordered: {order_id} lived {_short(lives.get(order_id, []))}, "

@@ -36,7 +36,8 @@ class Weather:
 
     @property
     def in_order(self) -> bool:
-        """Whether every event is found before fresh ones stop waiting for it."""
+        """Whether events are found before fresh ones stop waiting for them, but for rare chains of
+        outages."""
         return not (
             self.lag_seconds
             or self.fills_lag_seconds

@@ -60,8 +60,15 @@ class Outcome:
     upstream_ends: dict[str, int]
     second_lines: int
     deaths: int
+    passed_early: int
+    """How often fresh events did not wait until what was missed before them was known."""
     moments: Moments
     complaints: list[str] = field(default_factory=list)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether everything missed was found before fresh events stopped waiting for it."""
+        return self.weather.in_order and not self.passed_early
 
     @property
     def disconnects(self) -> int:
@@ -94,6 +101,7 @@ class World:
         self.deaths = 0
         self._folder = folder
         self._lives = 0
+        self._passed_early = 0
         self._path = folder
         self._writer: SimulatedWriter | None = None
         self._feed: OrderFeed | None = None
@@ -169,6 +177,7 @@ class World:
             dict(self.alpaca.ends),
             self.alpaca.second_lines,
             self.deaths,
+            self._passed_early + self._feed.counts.passed_early,
             self.moments,
         )
         if not self._feed.ready:
@@ -256,6 +265,8 @@ class World:
         self._task(self._restart())
 
     def _everybody_out(self) -> None:
+        assert self._feed is not None
+        self._passed_early += self._feed.counts.passed_early
         self._feed = None
         for consumer in self.consumers:
             consumer.cut(proxy_is_gone=True)

@@ -77,6 +77,8 @@ class OrderCounts:
     reconstructed: int = 0
     duplicates: int = 0
     unreadable: int = 0
+    passed_early: int = 0
+    """How often fresh updates waited no longer for what was missed before them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,8 @@ class OrderFeed:
         if settles or self._held is None:
             self.release(events)
         else:
-            self._held = [*events, *self._held]
+            # A later round finds the same again.
+            self._held = list(dict.fromkeys((*events, *self._held)))
 
     def release(self, found: Sequence[OrderEvent] = ()) -> None:
         """Let the stream's events through, each in its place among what was found."""

@@ -109,6 +109,21 @@ def receive(feed: OrderFeed, writer: HandWriter, *numbers: int) -> None:
     writer.settle()
 
 
+def test_what_was_found_waits_with_what_is_held(feed: OrderFeed, writer: HandWriter) -> None:
+    """A round that doesn't settle things is repeated; all goes out once, the missed events first."""
+    missed = [read_event(update(number), Origin.RECONSTRUCTED) for number in (1, 2)]
+    assert feed.hold()
+    receive(feed, writer, 3)
+    for _ in range(2):
+        feed.found(missed, settles=False)
+        writer.settle()
+    assert feed.last_sequence == 0 and len(feed.held()) == 3
+    feed.release()
+    writer.settle()
+    assert [r.event.order_id for r in writer.journal.read("paper", 0)] == ["o1", "o2", "o3"]
+    assert feed.counts.duplicates == 0
+
+
 def test_ready_is_not_said_after_the_stream_has_gone(feed: OrderFeed, writer: HandWriter) -> None:
     """The stream dies while the journal is writing that all was compared."""
     feed.note_reconciled(7, complete=True)

@@ -87,3 +87,19 @@ def test_fills_that_rest_doesn_t_show_yet() -> None:
     made, left_out = missing_events(orders, [], START, told={}, overdue_ns=START + STEP)
     assert [event.event for event in made] == ["new", "fill"] and not left_out
     assert made[1].filled_qty == "4"
+
+
+def test_orders_that_were_shown_before_their_fills_happened() -> None:
+    """Two answers of REST are of two instants; what is filled has come to the market before."""
+    engine = Engine(WalkingMarket(1), Random(1), rules=EngineRules(partial_share=0.0))
+    account = engine.account("paper", "PK", START)
+    fields = {"symbol": "AAPL", "side": "buy", "qty": 1, "type": "market", "time_in_force": "day"}
+    order = engine.submit(account, fields, START)
+    orders = list_orders(account, OrderFilter("all", 10, ascending=True, nested=True), None)
+    for step in range(1, 20):
+        engine.step(START + step * STEP)
+    fills = list_activities(account, ActivityFilter(10, ascending=True), None)
+    assert orders[0]["status"] == "pending_new" and len(fills) == 1
+    made, left_out = missing_events(orders, fills, START, told={})
+    assert not left_out
+    assert [event.kind for event in made] == [f"{order.id}:new", f"{order.id}:fill:1"]

@@ -120,17 +120,17 @@ def _with_legs(
 
 
 def _life(
-    order: Mapping[str, Any], missing: Iterable[MissingFill], surely: bool
+    order: Mapping[str, Any], missing: Sequence[MissingFill], surely: bool
 ) -> list[OrderEvent]:
     """An order's life, but for the fills that were told."""
     last_ns = instant_of(order.get("submitted_at"))
     made = []
     status = str(order.get("status"))
     total = decimal_of(order.get("filled_qty"))
+    waits = status in ("pending_new", "accepted", "held", "rejected")
     ended_unfilled = status in _ENDED_AT and not total
-    if status not in ("pending_new", "accepted", "held", "rejected") and (
-        surely or not ended_unfilled
-    ):
+    # The order may have been shown before its fills happened.
+    if missing or (not waits and (surely or not ended_unfilled)):
         made.append(_event("new", order, last_ns, "new", ZERO, None))
     for one in missing:
         last_ns = one.fill.instant_ns

@@ -44,6 +44,8 @@ T = TypeVar("T")
 _WATCH_SECONDS = 0.25
 _APART_SECONDS = 0.3
 """How far Alpaca's clock may be from ours, its message's way included."""
+_HELD_RETRY_SECONDS = 1.0
+"""The longest wait after a failure of REST while fresh events wait, too."""
 _SOON_AFTER_SECONDS = (3.0, 15.0, 60.0)
 """After a connect, until REST has surely caught up with what happened before it."""
 
@@ -277,6 +279,7 @@ class TradingSource:
         if hold != self._holds or not self._feed.holding:
             return
         if self._feed.held():
+            self._feed.counts.passed_early += 1
             self._log.warning(
                 "trading.order_not_kept",
                 meaning="fresh updates are passed on although earlier ones may be missing; these "
@@ -349,6 +352,8 @@ class TradingSource:
                     seconds = self._next_reconcile_seconds()
                 except RestFailed as failure:
                     seconds = failures.next_delay_seconds()
+                    if self._feed.holding:
+                        seconds = min(seconds, _HELD_RETRY_SECONDS)
                     span.fail(str(failure))
                     self._log.warning(
                         "trading.reconcile_failed",
@@ -406,8 +411,9 @@ class TradingSource:
             held = {event.kind: event for event in feed.held()}
             found = [held.get(e.kind, e) for e in found if e.timestamp_ns <= limit_ns]
         if self._listening_ns != listening_ns:
-            # There is one more gap before what is held now. The next round begins at once, and
-            # finds all of this again.
+            # There is one more gap before what is held now, and the next round begins at once.
+            # What was found waits with it, lest fresh events pass it when the hold is over.
+            feed.found(found, settles=False)
             return
         feed.found(found, settles=not (findings.left_out or findings.unreadable))
         if findings.unreadable:
