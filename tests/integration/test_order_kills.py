@@ -37,7 +37,7 @@ from stream_proxy.model.orders import FILLS, plain_quantity
 from stream_proxy.runtime.logs import set_up_logs
 from stream_proxy.runtime.loop import run
 
-KILLS = int(os.environ.get("ORDER_KILLS", "60"))
+KILLS = int(os.environ.get("ORDER_KILLS", "200"))
 SEED = int(os.environ.get("ORDER_KILLS_SEED", "1"))
 LANES = 4
 SECRET = "the-secret-of-every-lane"

@@ -12,8 +12,8 @@ from typing import Any
 from stream_proxy.feed.consumer import Consumer, Pending, Settle
 from stream_proxy.feed.upstream_status import UpstreamStatus
 from stream_proxy.hub.demand import Demand, Topic
-from stream_proxy.hub.flow import add
-from stream_proxy.hub.hub import UNKNOWN, Hub
+from stream_proxy.hub.flow import Counts
+from stream_proxy.hub.hub import Hub
 from stream_proxy.hub.latency import Latency
 from stream_proxy.model.feeds import Feed
 from stream_proxy.model.topics import WILDCARD, SubscriptionSet
@@ -26,6 +26,8 @@ from stream_proxy.wire.alpaca.codes import INVALID_SYNTAX, SYMBOL_LIMIT, ErrorCo
 from stream_proxy.wire.alpaca.exchange_time import time_of_json, time_of_msgpack
 from stream_proxy.wire.alpaca.salvage import salvage
 
+_EACH = 7
+"""Of eight reads one is looked at for the exchange's time."""
 _TICKS = frozenset({"t", "q"})
 CONTROL_TYPES = frozenset({"success", "error", "subscription"})
 
@@ -79,22 +81,26 @@ class FeedHandler:
         self.epoch = epoch
         self.sequence = 0
         """Of the last message; each gets the next, in the order in which they came."""
-        self.received: dict[str, int] = {}
-        """Messages by their wire type."""
         self.lag = Latency()
-        """From the exchange's time to ours, of one message a read; two clocks differ in it."""
+        """From the exchange's time to ours, of some messages; two clocks differ in it."""
         self.frames = 0
         self.bytes = 0
         self.bad_messages = 0
         self.unknown_messages = 0
         self._clock = clock
         self._received_ns = 0
+        self._reads = 0
         self._on_bad_message = on_bad_message
         self._splitter = codec.news if feed.kind == "news" else codec.ticks
         self._is_news = feed.kind == "news"
         self._has_books = "orderbooks" in feed.channels
         self._types = feed.types.keys()
         self._time_of = time_of_msgpack if codec.binary else time_of_json
+
+    @property
+    def received(self) -> Counts:
+        """Messages by their wire type."""
+        return self.hub.received
 
     @property
     def latency(self) -> Latency:
@@ -135,16 +141,20 @@ class FeedHandler:
         types, symbols, items = columns
         if not items:
             return
-        received = {kind: types.count(kind) for kind in kinds}
-        add(self.received, received)
+        if len(kinds) == 1:
+            received = {types[0]: len(types)}
+        else:
+            received = {kind: types.count(kind) for kind in kinds}
         received_ns = self._received_ns
         first = self.sequence + 1
         self.sequence += len(items)
         self.hub.publish(received, types, symbols, items, payloads, first, received_ns)
-        # A bar's time is its beginning, a minute or a day ago.
-        happened_ns = self._time_of(items[-1]) if types[-1] in _TICKS else 0
-        if happened_ns:
-            self.lag.observe(received_ns - happened_ns)
+        if not self._reads & _EACH and types[-1] in _TICKS:
+            # A bar's time is its beginning, a minute or a day ago.
+            happened_ns = self._time_of(items[-1])
+            if happened_ns:
+                self.lag.observe(received_ns - happened_ns)
+        self._reads += 1
         self.last_values.remember(kinds, types, symbols, items, batch_bytes)
         if "o" in kinds and self._has_books:
             for kind, symbol, item in zip(types, symbols, items, strict=True):
@@ -177,14 +187,12 @@ class FeedHandler:
                     return False
             elif kind == "n" and self._is_news:
                 self.sequence += 1
-                add(self.received, {kind: 1})
                 self.hub.publish_news(
                     symbols[index], items[index], self.sequence, self._received_ns
                 )
             else:
                 self.sequence += 1
                 self.unknown_messages += 1
-                add(self.received, {UNKNOWN: 1})
                 symbol = "" if self._is_news else symbols[index]
                 self.hub.publish_unknown(symbol, items[index])
         self._route_run(columns, start, len(types), batch_bytes)

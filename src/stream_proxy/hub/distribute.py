@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+from mypy_extensions import i64
+
 Targets: TypeAlias = list[list[Any]]
 """The lists that a message is appended to."""
 
@@ -27,30 +29,34 @@ def look_up(
 
 
 def tally(
+    kind: str,
+    mixed: bool,
     types: list[str],
     symbols: list[str],
     targets: list[list[Any]],
-    known: dict[str, dict[str, int]],
-) -> dict[str, int]:
-    """Count deliveries by type: each message times the members of its targets.
+    known: dict[str, int],
+) -> int:
+    """Count the deliveries of one type: each of its messages times the members of its targets.
 
     Args:
-        known: for every type that occurs, the members by symbol, as far as they were counted
-            since anybody came or went; filled in here.
+        mixed: whether there are other types in the batch.
+        known: the members by symbol, as far as they were counted since anybody came or went;
+            filled in here.
     """
-    found: dict[str, int] = {}
+    deliveries: i64 = 0
     for index in range(len(symbols)):
-        kind = types[index]
+        if mixed and types[index] != kind:
+            continue
         symbol = symbols[index]
-        members = known[kind].get(symbol, -1)
-        if members < 0:
-            members = 0
+        found = known.get(symbol)
+        if found is None:
+            found = 0
             for target in targets[index]:
-                members += len(target.members)
-            known[kind][symbol] = members
-        if members:
-            found[kind] = found.get(kind, 0) + members
-    return found
+                found += len(target.members)
+            known[symbol] = found
+        members: i64 = found
+        deliveries += members
+    return int(deliveries)
 
 
 def distribute(targets: list[Targets], items: list[Any]) -> None:

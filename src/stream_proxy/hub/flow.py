@@ -24,29 +24,58 @@ def add(counts: Counts, more: Mapping[str, int]) -> None:
 class Flow:
     """One protocol's consumers of one feed.
 
+    Args:
+        received: what the feed counts all its messages in.
+
     Attributes:
         consumers: how many are subscribed to anything.
-        offered: received messages, each times the consumers there were.
-        routed: those of them that somebody's subscription covers.
+        routed: messages times the consumers whose subscriptions cover them.
         queued, resumed, dropped: routed ones that met a full socket, and what became of them.
         conflated: merged into a newer one.
     """
 
-    __slots__ = ("conflated", "consumers", "dropped", "offered", "queued", "resumed", "routed")
+    __slots__ = (
+        "_offered",
+        "_received",
+        "_settled",
+        "conflated",
+        "consumers",
+        "dropped",
+        "queued",
+        "resumed",
+        "routed",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, received: Counts) -> None:
         self.consumers = 0
-        self.offered: Counts = {}
+        self._received = received
+        self._settled: Counts = {}
+        """What had been received when a consumer came or went last."""
+        self._offered: Counts = {}
+        """Up to then."""
         self.routed: Counts = {}
         self.queued: Counts = {}
         self.resumed: Counts = {}
         self.dropped: Counts = {}
         self.conflated: Counts = {}
 
-    def offer(self, received: Mapping[str, int]) -> None:
-        """Count a batch for everybody, wanted or not."""
-        for kind, number in received.items():
-            self.offered[kind] = self.offered.get(kind, 0) + number * self.consumers
+    @property
+    def offered(self) -> Counts:
+        """Received messages, each times the consumers there were, whether they wanted it or not.
+
+        Multiplied out when it is asked for: nothing is paid for it per batch.
+        """
+        offered = dict(self._offered)
+        for kind, number in self._received.items():
+            new = (number - self._settled.get(kind, 0)) * self.consumers
+            offered[kind] = offered.get(kind, 0) + new
+        return offered
+
+    def change(self, consumers: int) -> None:
+        """So many more consumers, or fewer, from now on."""
+        self._offered = self.offered
+        self._settled = dict(self._received)
+        self.consumers += consumers
 
     def route(self, received: Mapping[str, int], consumers: int) -> None:
         """Count a batch that so many consumers get whole."""
@@ -55,7 +84,7 @@ class Flow:
 
     def aside(self, counts: Mapping[str, int]) -> None:
         """Count messages that one consumer gets out of turn, such as last values."""
-        add(self.offered, counts)
+        add(self._offered, counts)
         add(self.routed, counts)
 
     def lose(self, counts: Mapping[str, int]) -> None:
@@ -82,24 +111,41 @@ class Flow:
         }
 
 
+class Batch:
+    """The batch that is being written.
+
+    Attributes:
+        begun_ns: when it was received, monotonic.
+        behind: how many deliveries of it had to wait.
+    """
+
+    __slots__ = ("begun_ns", "behind")
+
+    def __init__(self) -> None:
+        self.begun_ns = 0
+        self.behind = 0
+
+
 class Meter:
     """Counts what a slow consumer's outbox does, for all outboxes of one shape.
 
     Args:
+        batch: the feed's.
         classify: tells how many messages of each type are in some frames.
         latency: hears how long what waited took.
     """
 
-    __slots__ = ("_classify", "_counts", "_frames", "_latency", "begun_ns", "behind", "flow")
+    __slots__ = ("_classify", "_counts", "_frames", "_latency", "batch", "flow")
 
     def __init__(
-        self, flow: Flow, classify: Callable[[Sequence[bytes]], Counts], latency: Latency
+        self,
+        flow: Flow,
+        batch: Batch,
+        classify: Callable[[Sequence[bytes]], Counts],
+        latency: Latency,
     ) -> None:
         self.flow = flow
-        self.begun_ns = 0
-        """When the batch that is being written was received, monotonic."""
-        self.behind = 0
-        """Messages of the current batch that were queued."""
+        self.batch = batch
         self._classify = classify
         self._latency = latency
         self._frames: Sequence[bytes] = ()
@@ -115,7 +161,7 @@ class Meter:
         """Frames wait, or are dropped at once; give what is in them."""
         counts = self.count(frames)
         add(self.flow.queued, counts)
-        self.behind += sum(counts.values())
+        self.batch.behind += sum(counts.values())
         return counts
 
     def resume(self, counts: Counts, waited_ns: int) -> None:

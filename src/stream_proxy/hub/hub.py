@@ -175,9 +175,21 @@ class _Routes:
         for known in self._known.values():
             known.clear()
 
-    def count(self, types: list[str], symbols: list[Symbol], targets: list[list[Group]]) -> None:
+    def count(
+        self,
+        kinds: AbstractSet[str],
+        types: list[str],
+        symbols: list[Symbol],
+        targets: list[list[Group]],
+    ) -> None:
         """Note how many consumers get each message."""
-        tally(types, symbols, targets, self._known, self.flow.routed)
+        routed, mixed = self.flow.routed, len(kinds) > 1
+        for kind in kinds:
+            known = self._known.get(kind)
+            if known is not None:
+                deliveries = tally(kind, mixed, types, symbols, targets, known)
+                if deliveries:
+                    routed[kind] = routed.get(kind, 0) + deliveries
 
     def everyone_of(self, kinds: AbstractSet[str]) -> list[Group] | None:
         """Who gets a whole batch of these types, if nobody gets only a part of it."""
@@ -385,7 +397,7 @@ class Hub:
             if self._touched is not None:
                 self._touched += targets
             distribute(targets, items)  # type: ignore[arg-type]
-            routes.count(types, symbols, targets)
+            routes.count(kinds, types, symbols, targets)
         if foreign:
             self._publish_transcoded(kinds, types, symbols, items, sequence, received_ns)
 
@@ -454,7 +466,7 @@ class Hub:
             if not all(targets):
                 columns, sequences = _chosen(targets, columns, sequences)
                 targets = list(filter(None, targets))
-            routes.count(columns[0], columns[1], targets)
+            routes.count(kinds, columns[0], columns[1], targets)
         else:
             targets = [alike] * len(columns[0])
             counts = {kind: columns[0].count(kind) for kind in kinds}

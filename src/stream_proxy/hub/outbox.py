@@ -128,7 +128,7 @@ class Outbox:
                 meter.drop(counts)
             self.overflow()
             return
-        since_ns = meter.begun_ns if meter is not None else 0
+        since_ns = meter.batch.begun_ns if meter is not None else 0
         for frame in frames[:-1]:
             self._queue.append((frame, 0, self._now_ns, _NOTHING, 0))
         self._queue.append((frames[-1], messages, self._now_ns, counts, since_ns))

@@ -126,9 +126,8 @@ def test_latency_is_told_for_all_that_was_written() -> None:
 @pytest.mark.parametrize("kind", ["t", "?"])
 def test_counts_never_fall(kind: str) -> None:
     """What a scrape reads are counters."""
-    flow = Flow()
-    flow.consumers = 2
-    flow.offer({kind: 3})
+    flow = Flow({kind: 3})
+    flow.change(2)
     flow.route({kind: 3}, 2)
     seen = [flow.delivered()[kind]]
     flow.lose({kind: 1})

@@ -58,7 +58,6 @@ HOT = (
     Hub.flush,
     Hub.begin,
     Hub.end,
-    Flow.offer,
     Flow.route,
     Latency.observe,
     time_of_msgpack,
