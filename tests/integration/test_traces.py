@@ -24,13 +24,15 @@ CALLER = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
 EVENTS = "/v2/events/trades"
 FEED, ACCOUNT = ("alpaca.feed", "iex"), ("alpaca.account", "paper")
 
+_BRISK = ("--rate", "200", "--symbols", "5", "--slot-seconds", "3")
+
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Collector, list[str]]]:
     """What was received of a session, and what the proxy logged."""
-    with collector() as receiving, simulator("--slot-seconds", "3") as alpaca:
+    with collector() as receiving, simulator(*_BRISK) as alpaca:
         where = {f"STREAM_PROXY_{k.upper()}": v for k, v in addresses(alpaca).items()}
         with proxy_process(
             alpaca.streams,
@@ -74,6 +76,7 @@ async def _live(proxy: ProxyProcess, alpaca: SimulatorProcess, receiving: Collec
         assert (await http.get("/status")).status_code == 200
         assert (await http.get("/nowhere/to/be/found")).status_code == 404
         await http.get("/healthz")
+        await http.get("/readyz", headers=CALLER)
 
 
 def of(receiving: Collector, name: str, whose: tuple[str, str]) -> list[Received]:
@@ -148,7 +151,8 @@ def test_sessions_and_requests_of_traced_callers(session: tuple[Collector, list[
     assert (status.parent, status.attributes["http.response.status_code"]) == ("", 200)
     (nowhere,) = receiving.named("GET")
     assert nowhere.attributes["http.response.status_code"] == 404
-    assert not receiving.named("GET /healthz"), "probes are not traced"
+    assert not receiving.named("GET /healthz"), "probes are not traced by themselves"
+    assert [span.trace for span in receiving.named("GET /readyz")] == [TRACE]
     (drain,) = receiving.named("proxy.drain")
     assert not drain.failed
 

@@ -17,6 +17,8 @@ from structlog.testing import capture_logs
 
 from harness.collector import Collector, collector
 from harness.waiting import eventually
+from stream_proxy.config.load import load
+from stream_proxy.errors import SettingsError
 from stream_proxy.runtime.logs import SecretMask
 from stream_proxy.runtime.trace_export import TraceExport, TraceTarget
 from stream_proxy.runtime.tracing import NO_SPAN, NO_TRACER
@@ -150,6 +152,23 @@ async def test_a_collector_that_comes_later_is_found() -> None:
             assert not made.sending
             listener.listen()
             await eventually(lambda: made.sending)
+
+
+@pytest.mark.parametrize(
+    ("address", "cure"),
+    [
+        ("collector:4318", "write scheme, host and port"),
+        ("http://", "write scheme, host and port"),
+        ("http://collector:port", "write scheme, host and port"),
+        (f"http://user:{SECRET}@collector:4318", "OTEL_EXPORTER_OTLP_HEADERS"),
+        (f"https://collector/?token={SECRET}", "OTEL_EXPORTER_OTLP_HEADERS"),
+    ],
+)
+def test_an_address_that_cant_be_used_is_refused(address: str, cure: str) -> None:
+    """And not repeated: there may be a password in it."""
+    with pytest.raises(SettingsError, match=cure) as refused:
+        load({"OTEL_EXPORTER_OTLP_ENDPOINT": address}, env_file=None)
+    assert SECRET not in str(refused.value)
 
 
 # What leaves
