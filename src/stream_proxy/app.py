@@ -116,6 +116,7 @@ class App:
             doorkeeper=doorkeeper,
             limits=_limits(settings),
             clock=self._clock,
+            tracer=self.traces,
         )
         self.grpc_address = ""
         watched = self.desk, self, self.readiness, self.consumer_sources, self._clock.now_ns()

@@ -22,6 +22,7 @@ from stream_proxy.outlets.orders import OrderPath
 from stream_proxy.runtime.certificates import grpc_context
 from stream_proxy.runtime.clock import Clock
 from stream_proxy.runtime.grpc_server import GrpcLimits, GrpcServer
+from stream_proxy.runtime.tracing import Tracer
 from stream_proxy.wire.grpc import stream_proxy_pb2 as pb
 
 Certificates = Callable[[], tuple[Path, Path]]
@@ -50,6 +51,7 @@ class GrpcDesk:
         doorkeeper: Doorkeeper,
         limits: ConsumerLimits,
         clock: Clock,
+        tracer: Tracer,
     ) -> None:
         self._settings = settings
         self._handlers = handlers
@@ -63,7 +65,7 @@ class GrpcDesk:
         self._limits = limits
         self._server: GrpcServer | None = None
         self.outlet = GrpcOutlet(
-            self, doorkeeper, limits, clock, _default_feeds(settings), self._serving
+            self, doorkeeper, limits, clock, _default_feeds(settings), self._serving, tracer
         )
 
     # The lobby, as the outlet sees it

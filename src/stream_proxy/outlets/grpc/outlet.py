@@ -19,6 +19,7 @@ from stream_proxy.model.feeds import Feed
 from stream_proxy.outlets.consumer_status import ConsumerStatus
 from stream_proxy.outlets.doorkeeper import Doorkeeper
 from stream_proxy.outlets.grpc.call import StreamingCall
+from stream_proxy.outlets.grpc.call_spans import call_span
 from stream_proxy.outlets.grpc.health import Health, Serving
 from stream_proxy.outlets.grpc.market_data import MarketDataCall, stream_market_data
 from stream_proxy.outlets.grpc.orders import (
@@ -32,6 +33,7 @@ from stream_proxy.outlets.grpc.shapes import GrpcShape
 from stream_proxy.outlets.limits import ConsumerLimits, OutletCounts
 from stream_proxy.outlets.orders import OrderPath
 from stream_proxy.runtime.clock import Clock
+from stream_proxy.runtime.tracing import NO_TRACER, Tracer
 from stream_proxy.wire.grpc import stream_proxy_pb2 as pb
 from stream_proxy.wire.grpc.data_frames import SharedDataFrames
 from stream_proxy.wire.grpc.occ import matches_underlying
@@ -71,6 +73,7 @@ class GrpcOutlet:
         clock: Clock,
         default_feeds: dict[str, str],
         serving: Serving,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self.lobby = lobby
         self.doorkeeper = doorkeeper
@@ -82,6 +85,7 @@ class GrpcOutlet:
         self.shared_frames = SharedDataFrames()
         self.stopping = False
         self._serving = serving
+        self._tracer = tracer
         self._shapes: dict[tuple[str, str], GrpcShape] = {}
         self._task: asyncio.Task[None] | None = None
         self._log = structlog.get_logger("stream_proxy.grpc")
@@ -118,20 +122,22 @@ class GrpcOutlet:
                 pb.GetConnectionStatusResponse,
             ),
         }
-        guarded = {path: self._guarded(handler) for path, handler in found.items()}
+        guarded = {path: self._guarded(path, handler) for path, handler in found.items()}
         health = Health(lambda name: self._health(name))
         services = ServerReflection.extend([_Service(guarded), health])
         return {path: h for service in services for path, h in service.__mapping__().items()}
 
-    def _guarded(self, handler: Handler) -> Handler:
-        """Refuse while going down, and count what is refused."""
+    def _guarded(self, path: str, handler: Handler) -> Handler:
+        """Refuse while going down, count what is refused, and trace all of it."""
+        _, service, method = path.split("/")
         serve: Callable[[Stream[Any, Any]], Awaitable[None]] = handler.func
 
         async def guarded(stream: Stream[Any, Any]) -> None:
             try:
-                if self.stopping:
-                    raise going_down()
-                await serve(stream)
+                with call_span(self._tracer, service, method, stream):
+                    if self.stopping:
+                        raise going_down()
+                    await serve(stream)
             except BaseException:
                 self.counts.rejected += not stream._send_initial_metadata_done
                 raise

@@ -17,7 +17,7 @@ from stream_proxy.outlets.grpc.refusals import invalid_symbol, refusal
 from stream_proxy.outlets.limits import ConsumerLimits
 from stream_proxy.wire.alpaca.requests import Credentials, header_credentials
 from stream_proxy.wire.grpc import stream_proxy_pb2 as pb
-from stream_proxy.wire.grpc.data_frames import PREFIX_BYTES
+from stream_proxy.wire.grpc.boundaries import PREFIX_BYTES
 from stream_proxy.wire.grpc.occ import occ_root
 
 M = TypeVar("M", bound=Message)

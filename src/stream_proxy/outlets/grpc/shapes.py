@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from stream_proxy.wire.alpaca.codec import Codec, Item
 from stream_proxy.wire.alpaca.transcode import NotTranscodable, to_msgpack
-from stream_proxy.wire.grpc.data_frames import count_messages
+from stream_proxy.wire.grpc.boundaries import count_messages
 from stream_proxy.wire.grpc.encode import encode_batch, encoder_for
 from stream_proxy.wire.grpc.framing import feed_fields
 
