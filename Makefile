@@ -10,7 +10,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes
 NOTE := $(BIN)/python -c 'from stream_proxy.wire.alpaca.walk import COMPILED; COMPILED or \
 	print("note: not compiled, so half as fast; with gcc installed, run: touch hatch_build.py; make test")'
 COMPILED := hatch_build.py src/stream_proxy/hub/distribute.py src/stream_proxy/wire/alpaca/walk.py \
-	src/stream_proxy/wire/grpc/transcode.py
+	src/stream_proxy/wire/grpc/boundaries.py src/stream_proxy/wire/grpc/transcode.py
 PACKAGE := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
 ALONE := tests/unit tests/simulation tests/docs

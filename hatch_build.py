@@ -20,6 +20,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 MODULES = (
     "stream_proxy/hub/distribute.py",
     "stream_proxy/wire/alpaca/walk.py",
+    "stream_proxy/wire/grpc/boundaries.py",
     "stream_proxy/wire/grpc/transcode.py",
 )
 """Plain functions over built-in types: what mypyc compiles best. Each becomes a file of its own."""

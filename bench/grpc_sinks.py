@@ -27,7 +27,8 @@ from bench.traffic import EVERYTHING, Tally, Traffic, Wish, case_from
 from stream_proxy.runtime.loop import run
 from stream_proxy.wire.grpc import messages
 from stream_proxy.wire.grpc import stream_proxy_pb2 as pb
-from stream_proxy.wire.grpc.data_frames import HEADER_BYTES, PREFIX_BYTES, message_bytes
+from stream_proxy.wire.grpc.boundaries import PREFIX_BYTES
+from stream_proxy.wire.grpc.data_frames import HEADER_BYTES, message_bytes
 from stream_proxy.wire.grpc.framing import feed_fields, grpc_message
 
 PATH = "/cream.v1.StreamProxyService/StreamQuotes"

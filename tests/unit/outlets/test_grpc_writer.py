@@ -23,9 +23,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_proxy.outlets.grpc.writer import StreamWriter
+from stream_proxy.wire.grpc.boundaries import count_messages
 from stream_proxy.wire.grpc.data_frames import (
     SharedDataFrames,
-    count_messages,
     data_frames,
     whole_messages,
 )

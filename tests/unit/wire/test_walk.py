@@ -22,7 +22,7 @@ from stream_proxy.model.messages import Quote
 from stream_proxy.model.time import to_timestamp
 from stream_proxy.wire.alpaca import walk
 from stream_proxy.wire.alpaca.codec import MSGPACK, FrameDamaged, Head, Splitter
-from stream_proxy.wire.grpc import transcode
+from stream_proxy.wire.grpc import boundaries, transcode
 
 ROOT = Path(__file__).parents[3]
 MSGSPEC = Splitter(
@@ -184,7 +184,7 @@ def test_compiled_where_it_can_be() -> None:
         assert not walk.COMPILED, "compiled, and yet there is no compiler: run make clean"
         return
     cure = "run: touch hatch_build.py; make test"
-    for module in (walk, distribute, transcode):
+    for module in (walk, distribute, boundaries, transcode):
         compiled = Path(str(module.__file__))
         assert compiled.name.endswith(tuple(EXTENSION_SUFFIXES)), f"not compiled; {cure}"
         source = compiled.with_name(compiled.name.partition(".")[0] + ".py")

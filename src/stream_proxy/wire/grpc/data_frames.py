@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import struct
 
+from stream_proxy.wire.grpc.boundaries import PREFIX_BYTES, whole_bytes
+
 _header = struct.Struct(">HBBBL").pack
 HEADER_BYTES = 9
-PREFIX_BYTES = 5
-"""In front of every gRPC message: a flag, and its length ("gRPC over HTTP2")."""
 
 
 def data_frames(payload: bytes | memoryview, stream_id: int, most: int) -> bytes:
@@ -53,19 +53,4 @@ def message_bytes(payload: bytes | memoryview, at: int = 0) -> int:
 
 def whole_messages(payload: bytes | memoryview, room: int) -> int:
     """How many bytes the messages have that fit, so that none is cut in two."""
-    end = 0
-    while end < len(payload):
-        size = message_bytes(payload, end)
-        if end + size > room:
-            break
-        end += size
-    return end
-
-
-def count_messages(payload: bytes) -> int:
-    """How many messages a payload holds."""
-    count = at = 0
-    while at < len(payload):
-        at += message_bytes(payload, at)
-        count += 1
-    return count
+    return whole_bytes(bytes(payload[:room]))
