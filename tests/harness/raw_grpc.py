@@ -198,18 +198,19 @@ class RawGrpc:
 
 @contextlib.asynccontextmanager
 async def raw_grpc(
-    address: str, *, window: int = 65_535, receive_buffer: int = 0
+    address: str, *, window: int = 65_535, socket_buffer: int = 0
 ) -> AsyncIterator[RawGrpc]:
     """Connect.
 
     Args:
         window: of each call, in bytes.
-        receive_buffer: how much the kernel hides of a client that doesn't read; 0 as it likes.
+        socket_buffer: how much the kernel keeps in each direction, in bytes; 0 as it likes.
     """
     host, port = address.rsplit(":", 1)
     with socket.socket() as raw:
-        if receive_buffer:  # before connecting, or it is too late
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if socket_buffer:  # before connecting, or it is too late
+            for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                raw.setsockopt(socket.SOL_SOCKET, buffer, socket_buffer)
         raw.setblocking(False)
         await asyncio.get_running_loop().sock_connect(raw, (host, int(port)))
         made = RawGrpc(raw, window)

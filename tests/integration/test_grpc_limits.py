@@ -286,17 +286,18 @@ async def test_no_frame_brings_the_server_down(alpaca: SimulatorProcess) -> None
 
 async def test_who_reads_no_answers_gets_no_more(alpaca: SimulatorProcess) -> None:
     """A flood of pings fills the socket, not our memory."""
-    most = 2_000_000
+    most = 5_000_000
     pings = (b"\0\0\x08\x06\0\0\0\0\0" + bytes(8)) * 500
     async with (
         proxy(alpaca) as app,
         undisturbed(app),
-        raw_grpc(app.grpc_address, receive_buffer=4096) as client,
+        raw_grpc(app.grpc_address, socket_buffer=4096) as client,
     ):
         await eventually(lambda: len(app.grpc._server.peers) == 2)  # type: ignore[union-attr]
         (_, peer) = app.grpc._server.peers  # type: ignore[union-attr]
         transport = peer.connection._transport
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        server_side = transport.get_extra_info("socket")
+        server_side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
         sent = 0
         with contextlib.suppress(TimeoutError):
             while sent < most:
@@ -304,6 +305,7 @@ async def test_who_reads_no_answers_gets_no_more(alpaca: SimulatorProcess) -> No
                     await client.send(pings)
                 sent += len(pings)
         assert sent < most
+        assert not transport.is_reading()
         assert transport.get_write_buffer_size() < 256 * 1024
 
 
