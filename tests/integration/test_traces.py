@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 
@@ -18,10 +19,12 @@ from harness.order_ledger import KEY, addresses, buy, settled
 from harness.proxies import ProxyProcess, proxy_process, running_app
 from harness.simulated import SimulatorProcess, simulator
 from harness.waiting import eventually
+from stream_proxy.wire.grpc import stream_proxy_pb2 as pb
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
 EVENTS = "/v2/events/trades"
+SERVICE = "/cream.v1.StreamProxyService"
 FEED, ACCOUNT = ("alpaca.feed", "iex"), ("alpaca.account", "paper")
 
 _BRISK = ("--rate", "200", "--symbols", "5", "--slot-seconds", "3")
@@ -73,10 +76,31 @@ async def _live(proxy: ProxyProcess, alpaca: SimulatorProcess, receiving: Collec
             async for line in stream.aiter_lines():
                 if line.startswith("data: ") and json.loads(line[6:])["event"] == "fill":
                     break
+        await _call(proxy.grpc)
         assert (await http.get("/status")).status_code == 200
         assert (await http.get("/nowhere/to/be/found")).status_code == 404
         await http.get("/healthz")
         await http.get("/readyz", headers=CALLER)
+
+
+async def _call(address: str) -> None:
+    """One call that is answered, a stream that the caller leaves, and a refusal."""
+    metadata = tuple(CALLER.items())
+    async with grpc.aio.insecure_channel(address) as channel:
+        ask = channel.unary_unary(
+            f"{SERVICE}/GetConnectionStatus",
+            request_serializer=pb.GetConnectionStatusRequest.SerializeToString,
+        )
+        quotes = channel.unary_stream(
+            f"{SERVICE}/StreamQuotes",
+            request_serializer=pb.StreamQuotesRequest.SerializeToString,
+        )
+        assert await ask(pb.GetConnectionStatusRequest(), metadata=metadata)
+        stream = quotes(pb.StreamQuotesRequest(symbols=["AAPL"]), metadata=metadata)
+        assert await stream.read()
+        stream.cancel()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await quotes(pb.StreamQuotesRequest(symbols=["no symbol!"])).read()
 
 
 def of(receiving: Collector, name: str, whose: tuple[str, str]) -> list[Received]:
@@ -99,8 +123,9 @@ def test_a_connection_its_loss_and_the_way_back(
     lost, kept = of(receiving, "alpaca.connection", whose)
     (reconnect,) = of(receiving, "alpaca.reconnect", whose)
     handshake = ["alpaca.connect", "alpaca.authenticate", "alpaca.subscribe"]
-    assert [name for name in parts(receiving, lost) if name in handshake] == handshake
-    assert [name for name in parts(receiving, kept) if name in handshake] == handshake
+    for connection in (lost, kept):
+        told = [name for name in parts(receiving, connection) if name in handshake]
+        assert told[:3] == handshake and set(told[3:]) <= {"alpaca.subscribe"}
     # Lost for a reason, and found again; each is a trace, and they are linked.
     assert lost.failed and lost.attributes["cause"] == "lost" and not kept.failed
     assert lost.parent == kept.parent == "" and lost.trace != kept.trace
@@ -155,6 +180,19 @@ def test_sessions_and_requests_of_traced_callers(session: tuple[Collector, list[
     assert [span.trace for span in receiving.named("GET /readyz")] == [TRACE]
     (drain,) = receiving.named("proxy.drain")
     assert not drain.failed
+
+
+def test_grpc_calls(session: tuple[Collector, list[str]]) -> None:
+    receiving, _ = session
+    (answered,) = receiving.named(f"{SERVICE[1:]}/GetConnectionStatus")
+    left, refused = receiving.named(f"{SERVICE[1:]}/StreamQuotes")
+    for span in (answered, left):
+        assert (span.trace, span.parent) == (TRACE, CALLER["traceparent"].split("-")[2])
+    assert refused.parent == ""
+    statuses = [s.attributes["rpc.grpc.status_code"] for s in (answered, left, refused)]
+    names = (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED, grpc.StatusCode.INVALID_ARGUMENT)
+    assert statuses == [name.value[0] for name in names]
+    assert not any(span.failed for span in (answered, left, refused))
 
 
 def test_few_spans_under_one_name_and_nothing_that_is_nobodys_business(
