@@ -104,6 +104,35 @@ async def test_a_consumer_that_comes_and_goes(
     assert {(response.account, response.source) for response in seen} == {("paper", "paper")}
 
 
+async def test_the_record_tells_what_the_stream_told(
+    alpaca: SimulatorProcess, key: str, tmp_path: Path
+) -> None:
+    """To the last field."""
+    async with proxied(alpaca, key, tmp_path) as (_, client), updates(client) as live:
+        await live.begun()
+        await buy(
+            alpaca,
+            key,
+            type="limit",
+            limit_price="1.00",
+            order_class="oto",
+            take_profit={"limit_price": "2.00"},
+        )
+        await buy(alpaca, key)
+        await live.until(lambda: len(live.items) >= 5)
+        async with updates(client, since="oldest") as replayed:
+            await replayed.until(lambda: len(replayed.items) >= len(live.items))
+            assert replayed.items == live.items
+    assert [item.update.event_name for item in live.items] == [
+        event["event"] for event in happened(alpaca, key)
+    ]
+    assert {item.update.event for item in live.items} == {
+        pb.ORDER_EVENT_PENDING_NEW,
+        pb.ORDER_EVENT_NEW,
+        pb.ORDER_EVENT_FILL,
+    }
+
+
 async def test_places_in_the_record(alpaca: SimulatorProcess, key: str, tmp_path: Path) -> None:
     async with proxied(alpaca, key, tmp_path) as (app, client):
         await buy(alpaca, key)

@@ -51,9 +51,11 @@ def order_update(event: OrderEvent) -> pb.OrderUpdate:
     details.id = details.id or event.order_id
     details.status = details.status or event.status
     details.filled_qty = details.filled_qty or event.filled_qty
+    # What comes from the journal has its name in its text alone.
+    name = event.event or _text(values, "event") or ""
     return pb.OrderUpdate(
-        event=_value(pb.OrderEvent, "ORDER_EVENT", event.event),
-        event_name=event.event,
+        event=_value(pb.OrderEvent, "ORDER_EVENT", name),
+        event_name=name,
         event_id=event.event_id,
         timestamp=timestamp(event.timestamp_ns) if event.timestamp_ns else None,
         at=_time(values, "at"),
