@@ -28,12 +28,14 @@ from stream_proxy.sources.trading.rest import (
     TradingRest,
 )
 from stream_proxy.sources.trading.stream import TradingSource, TradingTimings
-from stream_proxy.state.journal import Journal, JournalDamaged, JournalError
+from stream_proxy.state.journal import Journal, JournalDamaged, JournalError, Pruned
 from stream_proxy.state.journal_writer import JournalWriter
 from stream_proxy.wire.alpaca.requests import Credentials
 
 JOURNAL_FILE = "orders.sqlite3"
 _FIRST_PRUNE_SECONDS, _PRUNE_SECONDS = 60, 3600
+_CURSORS_FORGOTTEN_AFTER = 4
+"""So many times the time after which a cursor holds nothing back."""
 _DAY_NS = 24 * 3600 * 1_000_000_000
 
 
@@ -231,32 +233,35 @@ class OrderDesk:
                 self._prune(name)
 
     def _prune(self, name: str) -> None:
-        assert self._writer is not None
+        """Forget what is too old, in portions."""
         settings, now_ns = self._settings, self._clock.now_ns()
         before_ns = now_ns - int(settings.order_retention_days * _DAY_NS)
         seen_ns = now_ns - int(settings.cursor_retention_days * _DAY_NS)
 
-        def work(journal: Journal) -> tuple[int, list[str]]:
+        def work(journal: Journal) -> Pruned:
             return journal.prune(
                 name,
                 before_ns=before_ns,
                 keep=settings.order_retention_events,
                 cursors_seen_since_ns=seen_ns,
+                cursors_before_ns=now_ns - _CURSORS_FORGOTTEN_AFTER * (now_ns - seen_ns),
             )
 
-        def done(pruned: tuple[int, list[str]]) -> None:
-            forgotten, cursors = pruned
-            if forgotten:
-                self._log.info("journal.pruned", account=name, events=forgotten)
-            for cursor in cursors:
+        def done(pruned: Pruned) -> None:
+            if pruned.forgotten:
+                self._log.info("journal.pruned", account=name, events=pruned.forgotten)
+            for cursor in pruned.overtaken:
                 self._log.warning(
                     "journal.cursor_overtaken",
                     account=name,
                     cursor=cursor,
                     meaning="it was not seen for long and will be told that events are gone",
                 )
+            if pruned.more:
+                self._prune(name)
 
-        self._writer.submit(work, done)
+        if self._writer is not None:
+            self._writer.submit(work, done, patient=True)
 
     # Paths
 

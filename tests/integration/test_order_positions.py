@@ -133,10 +133,10 @@ def forget_all_but(events: int, state_dir: Path) -> str:
         journal.note_reconciled("paper", until_ns)
         return journal.prune("paper", before_ns=0, keep=events, cursors_seen_since_ns=1 << 62)
 
-    forgotten, overtaken = journal.commit(work)
+    pruned = journal.commit(work)
     epoch = journal.account("paper").epoch
     journal.close()
-    assert forgotten > 0 and overtaken == ["sleepy"]
+    assert pruned.forgotten > 0 and pruned.overtaken == ["sleepy"]
     return epoch
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from simulation.moments import Moments
 from stream_proxy.model.orders import OrderRecord
 from stream_proxy.state.journal import Journal
+from stream_proxy.state.journal_writer import Cancel
 
 T = TypeVar("T")
 _Job = tuple[Callable[[Journal], Any], Callable[[Any], None]]
@@ -43,14 +44,17 @@ class SimulatedWriter:
         work: Callable[[Journal], T],
         done: Callable[[T], None],
         failed: Callable[[Exception], None] | None = None,
-    ) -> None:
+        *,
+        patient: bool = False,
+    ) -> Cancel:
         # No work may raise here, so nobody's `failed` is ever called.
         if self.dead:
-            return
+            return lambda: None
         self._jobs.append((work, done))
         if not self._busy:
             self._busy = True
             self._loop.call_later(self._moment(), self._commit)
+        return lambda: None
 
     @property
     def idle(self) -> bool:

@@ -23,7 +23,7 @@ from stream_proxy.model.fills import Fill
 from stream_proxy.model.orders import KnownOrder, OrderEvent, OrderRecord, Origin
 from stream_proxy.runtime.clock import Clock
 from stream_proxy.state.journal import READ_LIMIT, AccountState, Journal, JournalError
-from stream_proxy.state.journal_writer import Writer
+from stream_proxy.state.journal_writer import Cancel, Writer
 from stream_proxy.wire.alpaca.codec import FrameDamaged
 from stream_proxy.wire.alpaca.trade_updates import read_event
 
@@ -65,6 +65,8 @@ class OrderConsumer:
     gone: bool = False
     waiting: bool = False
     """Whether reading on waits until the socket has taken what was read."""
+    reading: Cancel = lambda: None
+    """Takes back what was asked of the journal last."""
 
 
 @dataclass(slots=True)
@@ -208,8 +210,7 @@ class OrderFeed:
 
         def failed(mistake: Exception) -> None:
             # Not the disk: a mistake of ours. The events are asked for again by reconciling.
-            self.reconciled = False
-            self.on_change()
+            self.doubt()
 
         self._writer.submit(work, done, failed)
 
@@ -222,7 +223,28 @@ class OrderFeed:
             self.last_sequence = record.sequence
         for consumer in list(self.consumers):
             if consumer.live:
-                self._offer(consumer, records)
+                self._guarded(consumer, self._offer, records)
+
+    def _guarded(
+        self,
+        consumer: OrderConsumer,
+        serve: Callable[[OrderConsumer, Sequence[OrderRecord]], object],
+        records: Sequence[OrderRecord],
+    ) -> bool:
+        """Serve one consumer; what goes wrong with it concerns no other. Whether it went well."""
+        try:
+            serve(consumer, records)
+        except Exception as mistake:
+            # Without the event itself: its text is nobody's business but the consumers'.
+            self._log.error(
+                "orders.consumer_failed",
+                consumer=consumer.name,
+                behind=consumer.position,
+                mistake=type(mistake).__name__,
+            )
+            self._lose(consumer, f"event {consumer.position + 1} can't be put into this form")
+            return False
+        return True
 
     def _offer(self, consumer: OrderConsumer, records: Sequence[OrderRecord]) -> None:
         frames = []
@@ -233,15 +255,15 @@ class OrderFeed:
         if frames:
             consumer.outbox.offer(frames, len(frames))
 
-    def _offer_page(self, consumer: OrderConsumer, records: Sequence[OrderRecord]) -> bool:
-        """Hand out what was read as far as the socket takes it; False when it is full before the
-        end. Nothing of the past fills the outbox, which is there for what comes live.
+    def _offer_page(self, consumer: OrderConsumer, records: Sequence[OrderRecord]) -> None:
+        """Hand out what was read as far as the socket takes it.
+
+        Nothing of the past fills the outbox, which is there for what comes live.
         """
         for record in records:
             if consumer.outbox.paused:
-                return False
+                return
             self._offer(consumer, [record])
-        return True
 
     # Reconciling, by the source
 
@@ -290,6 +312,10 @@ class OrderFeed:
 
     def stream_lost(self) -> None:
         """The stream is gone: from now on something may be missed."""
+        self.doubt()
+
+    def doubt(self) -> None:
+        """Something may have been missed: complete is only what is compared from now on."""
         self._losses += 1
         if self.reconciled:
             self.reconciled = False
@@ -334,11 +360,14 @@ class OrderFeed:
                 self.leave(consumer)
                 joined(CannotResume(_UNANSWERED))
 
-        self._writer.submit(work, done, failed)
+        consumer.reading = self._writer.submit(work, done, failed, patient=True)
 
     def _continue(self, consumer: OrderConsumer, records: list[OrderRecord]) -> None:
         """Hand out what was read; read on until there is no more, then go live."""
-        if not self._offer_page(consumer, records):
+        if not self._guarded(consumer, self._offer_page, records):
+            return
+        if consumer.outbox.paused:
+            # Also where the last of them filled it: what is behind is read when it has room.
             consumer.waiting = True
         elif len(records) < READ_LIMIT:
             consumer.live = True
@@ -364,7 +393,7 @@ class OrderFeed:
             if not consumer.gone:
                 self._lose(consumer, _UNANSWERED)
 
-        self._writer.submit(work, done, failed)
+        consumer.reading = self._writer.submit(work, done, failed, patient=True)
 
     def _lose(self, consumer: OrderConsumer, reason: str) -> None:
         self.leave(consumer)
@@ -378,6 +407,7 @@ class OrderFeed:
 
     def leave(self, consumer: OrderConsumer) -> None:
         consumer.gone = True
+        consumer.reading()
         self.consumers.pop(consumer, None)
 
     def acknowledge(self, cursor: str, sequence: int, acknowledged: Callable[[int], None]) -> None:

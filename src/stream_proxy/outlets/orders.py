@@ -100,6 +100,7 @@ class OrderDialog:
         self.identity = ""
         self.feed: OrderFeed | None = None
         self.consumer: OrderConsumer | None = None
+        self._placed = False
 
     @property
     def admitted(self) -> bool:
@@ -180,7 +181,9 @@ class OrderDialog:
         def joined(found: Joined | CannotResume) -> None:
             if isinstance(found, CannotResume):
                 self._lost(found)
-            elif self._numbered:
+                return
+            self._placed = True
+            if self._numbered:
                 self._say(self._position(found))
 
         self.feed.join(consumer, self._start, joined)
@@ -205,12 +208,12 @@ class OrderDialog:
 
     def _leave(self) -> None:
         if self.feed is not None and self.consumer is not None:
-            if self._numbered and self.consumer.live and self.feed.state is not None:
+            if self._numbered and self._placed and self.feed.state is not None:
                 # Who listens again goes on where it stopped, not where it once began.
                 here = f"{self.feed.state.epoch}:{self.consumer.position}"
                 self._start = Start(self._start.cursor, here)
             self.feed.leave(self.consumer)
-        self.consumer = None
+        self.consumer, self._placed = None, False
 
     def _frame(self, record: OrderRecord) -> bytes:
         extra: dict[str, Any] | None = None
@@ -245,10 +248,17 @@ class OrderDialog:
 
         self.feed.acknowledge(cursor, sequence, acknowledged)
 
-    def trouble(self, text: str) -> None:
-        """Events wait because of something; the client may want to stop trading."""
-        if self.consumer is not None:
+    def trouble(self, text: str | None) -> None:
+        """Events wait because of something, or no longer; the client may want to stop trading.
+
+        Alpaca's protocol has a form for bad news only: good news are for those who know ours.
+        """
+        if self.consumer is None:
+            return
+        if text is not None:
             self._say(failure(text))
+        elif self._numbered:
+            self._say({"stream": "notice", "data": {"message": "order updates flow again"}})
 
     # Ends
 

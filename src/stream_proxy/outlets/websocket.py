@@ -88,7 +88,7 @@ class WebSocketOutlet:
     def order_trouble(self, text: str | None) -> None:
         """Tell those who listen to order updates that these have to wait, and why."""
         for dialog in self.order_consumers():
-            dialog.trouble(text or "order updates flow again")
+            dialog.trouble(text)
 
     def refuse_orders(self, text: str) -> None:
         """Send those away who listen to order updates: there won't be any for now."""

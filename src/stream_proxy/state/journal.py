@@ -12,6 +12,7 @@ proxies can't number the same account.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from stream_proxy.state.journal_reading import (
     JournalReader,
     record_checksum,
 )
-from stream_proxy.state.journal_schema import VERSION, configure, create
+from stream_proxy.state.journal_schema import OPEN, VERSION, configure, create
 
 __all__ = [
     "READ_LIMIT",
@@ -57,6 +58,25 @@ __all__ = [
 ASKED_AGAIN_NS = 120_000_000_000
 """From so far before the last comparison on, Alpaca may be asked for events again: what of them is
 forgotten would seem new. Reconciling's overlap, and as much again."""
+
+
+PRUNED_AT_ONCE = 200
+"""Events: a few milliseconds, so that nobody's event waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What pruning did.
+
+    Attributes:
+        forgotten: how many events.
+        overtaken: the names of dead cursors that lost something by it.
+        more: whether there may be more to forget.
+    """
+
+    forgotten: int
+    overtaken: list[str]
+    more: bool
 
 
 class Journal(JournalReader):
@@ -335,49 +355,71 @@ class Journal(JournalReader):
         return int(row[0])
 
     def prune(
-        self, account: str, *, before_ns: int, keep: int, cursors_seen_since_ns: int
-    ) -> tuple[int, list[str]]:
-        """Forget events older than ``before_ns`` or beyond the newest ``keep``.
+        self,
+        account: str,
+        *,
+        before_ns: int,
+        keep: int,
+        cursors_seen_since_ns: int,
+        cursors_before_ns: int = 0,
+    ) -> Pruned:
+        """Forget a portion of the oldest events: those from before ``before_ns``, and those beyond
+        the newest ``keep``.
 
-        Never what a living cursor still has to read, nor what Alpaca is asked for again. Give the
-        number forgotten, and the names of dead cursors (unseen since ``cursors_seen_since_ns``)
-        that lost something by it.
+        Never what a living cursor still has to read, nor what Alpaca is asked for again.
+
+        Args:
+            cursors_seen_since_ns: a cursor that was seen since is a living one.
+            cursors_before_ns: one that was not seen since is forgotten itself.
         """
         state = self.account(account)
-        row = self._one(
-            "SELECT max(sequence) FROM events WHERE account = ? AND received_ns < ?",
-            (account, before_ns),
+        cursors = self.cursors(account)
+        living = [c.sequence for c in cursors if c.seen_ns >= cursors_seen_since_ns]
+        most = min([state.last_sequence, *living])
+        young_ns = state.reconciled_until_ns - ASKED_AGAIN_NS if state.reconciled_until_ns else None
+        limit = 0
+        since_ns, orders = 0, dict[str, None]()
+        rows = self._all(
+            "SELECT sequence, received_ns, timestamp_ns, order_id FROM events WHERE account = ? "
+            "AND sequence <= ? ORDER BY sequence LIMIT ?",
+            (account, most, PRUNED_AT_ONCE),
         )
-        limit = max(row[0] or 0, state.last_sequence - keep)
-        cursors = self._all(
-            "SELECT cursor, sequence, seen_ns FROM cursors WHERE account = ?", (account,)
+        for sequence, received_ns, timestamp_ns, order_id in rows:
+            old = received_ns < before_ns or sequence <= state.last_sequence - keep
+            if not old or (young_ns is not None and timestamp_ns >= young_ns):
+                break
+            limit, since_ns = sequence, max(since_ns, timestamp_ns + 1)
+            orders[order_id] = None
+        if limit:
+            self._forget(account, limit, since_ns, orders)
+        self._db.execute(
+            "DELETE FROM cursors WHERE account = ? AND seen_ns < ?", (account, cursors_before_ns)
         )
-        limit = min([limit, *(s for _, s, seen in cursors if seen >= cursors_seen_since_ns)])
-        if state.reconciled_until_ns:
-            (young,) = self._one(
-                "SELECT min(sequence) FROM events WHERE account = ? AND timestamp_ns >= ?",
-                (account, state.reconciled_until_ns - ASKED_AGAIN_NS),
-            )
-            limit = limit if young is None else min(limit, young - 1)
-        forgotten = self._all(
-            "DELETE FROM events WHERE account = ? AND sequence <= ? RETURNING timestamp_ns",
-            (account, limit),
-        )
-        if forgotten:
-            # The record is complete only behind what was forgotten.
+        lost = [
+            c.cursor
+            for c in cursors
+            if c.seen_ns < cursors_seen_since_ns and state.first_sequence - 1 <= c.sequence < limit
+        ]
+        forgotten = limit - state.first_sequence + 1 if limit else 0
+        return Pruned(forgotten, lost, more=forgotten == PRUNED_AT_ONCE)
+
+    def _forget(self, account: str, limit: int, since_ns: int, orders: Iterable[str]) -> None:
+        """Forget the events up to a sequence; the record is complete only behind them."""
+        for table in ("events", "names"):
             self._db.execute(
-                "UPDATE accounts SET since_ns = max(since_ns, ?) WHERE account = ?",
-                (max(row[0] for row in forgotten) + 1, account),
+                f"DELETE FROM {table} WHERE account = ? AND sequence <= ?",  # noqa: S608
+                (account, limit),
             )
-            marks = ",".join("?" * len(END_STATUSES))
-            self._db.execute(
-                f"DELETE FROM orders WHERE account = ? AND status IN ({marks}) "  # noqa: S608
-                "AND order_id NOT IN (SELECT order_id FROM events WHERE account = ?)",
-                (account, *END_STATUSES, account),
-            )
-        self._db.execute("DELETE FROM names WHERE account = ? AND sequence <= ?", (account, limit))
-        lost = [c for c, s, seen in cursors if seen < cursors_seen_since_ns and s < limit]
-        return len(forgotten), lost
+        self._db.execute(
+            "UPDATE accounts SET since_ns = max(since_ns, ?) WHERE account = ?",
+            (since_ns, account),
+        )
+        for order_id in orders:
+            if not self.kept(account, order_id):
+                self._db.execute(
+                    f"DELETE FROM orders WHERE account = ? AND order_id = ? AND NOT {OPEN}",  # noqa: S608
+                    (account, order_id),
+                )
 
     # Trust
 

@@ -8,6 +8,9 @@ from stream_proxy.state.page_checksums import PAGE_BYTES, RESERVED_BYTES
 
 VERSION = 1
 
+OPEN = "status NOT IN ('filled', 'canceled', 'expired', 'rejected', 'replaced')"
+"""Which orders may still change, as in `model.orders.END_STATUSES`."""
+
 SCHEMA = """
 CREATE TABLE journal (       -- one row
     commits INTEGER NOT NULL -- how many transactions changed anything
@@ -51,6 +54,8 @@ CREATE TABLE orders (        -- where each order stands
     submitted_ns INTEGER NOT NULL,
     PRIMARY KEY (account, order_id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX open_orders ON orders (account) WHERE
+    status NOT IN ('filled', 'canceled', 'expired', 'rejected', 'replaced');
 CREATE TABLE cursors (       -- how far each consumer has come
     account TEXT NOT NULL,
     cursor TEXT NOT NULL,

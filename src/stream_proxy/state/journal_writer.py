@@ -21,6 +21,9 @@ from stream_proxy.state.journal import Journal, JournalDamaged, JournalError
 
 T = TypeVar("T")
 
+Cancel = Callable[[], None]
+"""Takes a job back: nobody is told of it, and it holds nobody in memory."""
+
 _MOST_JOBS = 1000
 """In one commit. A burst of 1,000 events is on disk within a tenth of a second."""
 
@@ -33,20 +36,31 @@ class Writer(Protocol):
         work: Callable[[Journal], T],
         done: Callable[[T], None],
         failed: Callable[[Exception], None] | None = None,
-    ) -> None:
+        *,
+        patient: bool = False,
+    ) -> Cancel:
         """Run ``work`` in a transaction, and ``done`` with its result once that is durable.
 
         ``failed`` is called in place of ``done`` if ``work`` itself raises, which is a mistake in
         the program: it isn't tried again; or if the journal is damaged. What the disk does wrong
-        is waited out.
+        is waited out. A ``patient`` job, such as reading a page of the past, lets others pass:
+        there is at most one of them in a transaction, and it is the last.
         """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class _Job:
     work: Callable[[Journal], Any]
     done: Callable[[Any], None]
     failed: Callable[[Exception], None] | None
+    patient: bool
+
+    def cancel(self) -> None:
+        self.work, self.done, self.failed = _nothing, _nothing, None
+
+
+def _nothing(anything: Any) -> None:
+    """What is left of a job that was taken back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +71,7 @@ class _Doubt:
     """
 
     number: int
+    jobs: list[_Job]
     results: list[Any]
 
 
@@ -86,6 +101,7 @@ class JournalWriter:
         self._log = structlog.get_logger("stream_proxy.journal")
         self._condition = threading.Condition()
         self._jobs: deque[_Job] = deque()
+        self._patient: deque[_Job] = deque()
         self._stopping = False
         self._journal: Journal | None = None
         self._trouble: JournalError | None = None
@@ -118,19 +134,25 @@ class JournalWriter:
         work: Callable[[Journal], T],
         done: Callable[[T], None],
         failed: Callable[[Exception], None] | None = None,
-    ) -> None:
-        job = _Job(work, done, failed)
+        *,
+        patient: bool = False,
+    ) -> Cancel:
+        job = _Job(work, done, failed, patient)
         with self._condition:
             if self._ended:
                 self._refuse(job)
-                return
-            self._jobs.append(job)
-            self._condition.notify()
+            else:
+                self._queue_of(job).append(job)
+                self._condition.notify()
+        return job.cancel
+
+    def _queue_of(self, job: _Job) -> deque[_Job]:
+        return self._patient if job.patient else self._jobs
 
     @property
     def waiting(self) -> int:
         """Jobs that aren't durable yet."""
-        return len(self._jobs)
+        return len(self._jobs) + len(self._patient)
 
     # The thread
 
@@ -145,8 +167,9 @@ class JournalWriter:
         """Nothing will be written any more: say so to all who wait, and to all who come."""
         with self._condition:
             self._ended = True
-            while self._jobs:
-                self._refuse(self._jobs.popleft())
+            for queue in (self._jobs, self._patient):
+                while queue:
+                    self._refuse(queue.popleft())
 
     def _refuse(self, job: _Job) -> None:
         failed, trouble = job.failed, self._trouble
@@ -156,8 +179,8 @@ class JournalWriter:
     def _next(self) -> list[_Job]:
         """Wait for jobs, and give them without taking them; none when all is done."""
         with self._condition:
-            self._condition.wait_for(lambda: self._jobs or self._stopping)
-            return list(islice(self._jobs, _MOST_JOBS))
+            self._condition.wait_for(lambda: self._jobs or self._patient or self._stopping)
+            return [*islice(self._jobs, _MOST_JOBS), *islice(self._patient, 1)]
 
     def _pause(self) -> bool:
         """Wait before another try; False when there won't be one."""
@@ -183,7 +206,7 @@ class JournalWriter:
             journal.commit(work)
         except JournalError as error:
             if results is not None:
-                self._doubt = _Doubt(number, results)
+                self._doubt = _Doubt(number, jobs, results)
             self._fail(error)
             return False
         except Exception as mistake:
@@ -193,7 +216,7 @@ class JournalWriter:
             self._drop(jobs[0], mistake)
             return True
         assert results is not None
-        self._finish(journal, results)
+        self._finish(journal, jobs, results)
         return True
 
     def _opened(self) -> tuple[Journal, bool]:
@@ -206,10 +229,10 @@ class JournalWriter:
         doubt, self._doubt = self._doubt, None
         if doubt is None or journal.commits != doubt.number:
             return journal, False
-        self._finish(journal, doubt.results)
+        self._finish(journal, doubt.jobs, doubt.results)
         return journal, True
 
-    def _finish(self, journal: Journal, results: list[Any]) -> None:
+    def _finish(self, journal: Journal, jobs: list[_Job], results: list[Any]) -> None:
         """The first jobs are durable: note it, take them off and tell their results."""
         self._note(journal, results)
         self.commits += 1
@@ -217,13 +240,13 @@ class JournalWriter:
         if self._trouble is not None:
             self._trouble = None
             self._post(lambda: self._on_trouble(None))
-        for result in results:
-            job = self._jobs.popleft()
+        for job, result in zip(jobs, results, strict=True):
+            self._queue_of(job).popleft()
             self._post(lambda job=job, result=result: job.done(result))  # type: ignore[misc]
 
     def _drop(self, job: _Job, mistake: Exception) -> None:
         self._log.error("journal.internal_error", exc_info=mistake)
-        self._jobs.popleft()
+        self._queue_of(job).popleft()
         failed = job.failed
         if failed is not None:
             self._post(lambda: failed(mistake))

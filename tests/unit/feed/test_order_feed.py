@@ -13,9 +13,10 @@ import pytest
 from stream_proxy.feed.order_position import CannotResume, Joined, Start
 from stream_proxy.feed.orders import Account, Environment, OrderConsumer, OrderFeed
 from stream_proxy.hub.outbox import Outbox
-from stream_proxy.model.orders import KnownOrder, OrderEvent, Origin
+from stream_proxy.model.orders import KnownOrder, OrderEvent, OrderRecord, Origin
 from stream_proxy.runtime.clock import SystemClock
 from stream_proxy.state.journal import READ_LIMIT, Journal
+from stream_proxy.state.journal_writer import Cancel
 from stream_proxy.wire.alpaca.trade_updates import read_event
 
 Job = tuple[Callable[[Journal], Any], Callable[[Any], None], Callable[[Exception], None] | None]
@@ -34,8 +35,11 @@ class HandWriter:
         work: Callable[[Journal], Any],
         done: Callable[[Any], None],
         failed: Callable[[Exception], None] | None = None,
-    ) -> None:
+        *,
+        patient: bool = False,
+    ) -> Cancel:
         self.jobs.append((work, done, failed))
+        return lambda: None
 
     def commit(self) -> None:
         """Run what was handed over; who asked doesn't hear of it yet."""
@@ -231,3 +235,40 @@ def test_an_order_that_has_ended_stays_so(feed: OrderFeed, writer: HandWriter) -
         lambda j: j.prune("paper", before_ns=1 << 62, keep=0, cursors_seen_since_ns=0)
     )
     assert stands(writer, "o1") is None
+
+
+def test_one_consumer_that_fails_harms_no_other(feed: OrderFeed, writer: HandWriter) -> None:
+    """Its form can't say an event: it is told so and leaves, and the others miss nothing."""
+    healthy, failing = Client(feed).join(since="now"), Client(feed)
+
+    def frame(record: OrderRecord) -> bytes:
+        if record.sequence == 2:
+            raise OverflowError("an integer above 64 bits")
+        return str(record.sequence).encode()
+
+    failing.consumer.frame = frame
+    failing.join(since="now")
+    behind = Client(feed).join(since="now")
+    writer.settle()
+    receive(feed, writer, 1, 2, 3)
+    assert healthy.got == behind.got == [1, 2, 3]
+    assert failing.got == [1]
+    assert "event 2" in failing.lost[0].reason
+    late = Client(feed)
+    late.consumer.frame = frame
+    late.join(since="oldest")
+    writer.settle()
+    assert late.got == [1]
+    assert "event 2" in late.lost[0].reason
+
+
+def test_doubt_withdraws_readiness(feed: OrderFeed, writer: HandWriter) -> None:
+    """Also from a comparison that is under way."""
+    feed.note_reconciled(7, complete=True)
+    writer.settle()
+    assert feed.ready
+    feed.note_reconciled(8, complete=True)
+    feed.doubt()
+    assert not feed.ready
+    writer.settle()
+    assert not feed.ready

@@ -12,8 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_proxy.feed.order_position import CannotResume, Start, locate
-from stream_proxy.model.orders import OrderEvent, OrderRecord, Origin
-from stream_proxy.state.journal import Journal, JournalDamaged, JournalInUse
+from stream_proxy.model.orders import END_STATUSES, OrderEvent, OrderRecord, Origin
+from stream_proxy.state.journal import (
+    PRUNED_AT_ONCE,
+    Journal,
+    JournalDamaged,
+    JournalInUse,
+    Pruned,
+)
+from stream_proxy.state.journal_schema import OPEN
 from stream_proxy.wire.alpaca.trade_updates import read_event
 
 SECOND = 1_000_000_000
@@ -146,18 +153,49 @@ def test_pruning_spares_what_a_living_cursor_needs(journal: Journal) -> None:
     journal.commit(lambda j: j.acknowledge("paper", "alive", 4, 10 * DAY))
     journal.commit(lambda j: j.acknowledge("paper", "dead", 2, 1 * DAY))
 
-    def prune(since_ns: int) -> tuple[int, list[str]]:
-        found: tuple[int, list[str]] = journal.commit(
-            lambda j: j.prune("paper", before_ns=0, keep=3, cursors_seen_since_ns=since_ns)
+    def prune(since_ns: int, forgotten_ns: int = 0) -> tuple[int, list[str]]:
+        pruned: Pruned = journal.commit(
+            lambda j: j.prune(
+                "paper",
+                before_ns=0,
+                keep=3,
+                cursors_seen_since_ns=since_ns,
+                cursors_before_ns=forgotten_ns,
+            )
         )
-        return found
+        return pruned.forgotten, pruned.overtaken
 
     assert prune(0) == (2, [])
     assert prune(5 * DAY) == (2, ["dead"])
+    assert prune(5 * DAY) == (0, []), "it is said once"
     assert journal.account("paper").first_sequence == 5
     lost = locate(journal, journal.account("paper"), Start(cursor="dead"))
     assert isinstance(lost, CannotResume) and "events 3 to 4 are not kept" in lost.reason
     assert locate(journal, journal.account("paper"), Start(cursor="alive")) == 4
+    prune(5 * DAY, 2 * DAY)
+    assert [c.cursor for c in journal.cursors("paper")] == ["alive"]
+
+
+def test_pruning_goes_in_portions(journal: Journal) -> None:
+    """However much there is to forget, nobody's event waits long for it."""
+    append(journal, *(event(f"o{i}", status="filled", second=i) for i in range(450)))
+    done = []
+    while not done or done[-1].more:
+        done.append(
+            journal.commit(lambda j: j.prune("paper", before_ns=0, keep=7, cursors_seen_since_ns=0))
+        )
+    assert [pruned.forgotten for pruned in done] == [PRUNED_AT_ONCE, PRUNED_AT_ONCE, 43]
+    assert journal.account("paper").first_sequence == 444
+    kept = [journal.order("paper", f"o{i}") is not None for i in range(450)]
+    assert kept == [False] * 443 + [True] * 7
+    assert journal.verify() == 7
+
+
+def test_open_orders_are_those_that_may_change() -> None:
+    """The index and the code speak of the same statuses."""
+    assert {word.strip("'") for word in OPEN[len("status NOT IN (") : -1].split(", ")} == set(
+        END_STATUSES
+    )
 
 
 def test_pruning_spares_what_alpaca_will_be_asked_for_again(journal: Journal) -> None:
@@ -166,10 +204,10 @@ def test_pruning_spares_what_alpaca_will_be_asked_for_again(journal: Journal) ->
     at_ns = {r.sequence: r.event.timestamp_ns for r in journal.read("paper", 0)}
 
     def prune() -> int:
-        forgotten, _ = journal.commit(
+        pruned: Pruned = journal.commit(
             lambda j: j.prune("paper", before_ns=DAY, keep=0, cursors_seen_since_ns=0)
         )
-        return int(forgotten)
+        return pruned.forgotten
 
     journal.commit(lambda j: j.note_reconciled("paper", at_ns[5]))
     assert prune() == 2
@@ -182,9 +220,10 @@ def test_pruning_spares_what_alpaca_will_be_asked_for_again(journal: Journal) ->
 def test_an_account_that_was_never_compared_is_pruned_all_the_same(journal: Journal) -> None:
     """Where Alpaca's REST never answers, the record still doesn't grow for ever."""
     append(journal, *(event(f"o{i}", second=i) for i in range(5)))
-    assert journal.commit(
+    pruned: Pruned = journal.commit(
         lambda j: j.prune("paper", before_ns=0, keep=2, cursors_seen_since_ns=0)
-    ) == (3, [])
+    )
+    assert pruned.forgotten == 3
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,8 @@ def test_a_flipped_byte_in_the_log_of_a_shot_journal(checkpoint_pages: int) -> N
         except JournalDamaged:
             noticed += 1
             assert disk.files() == files, at
-    assert noticed > len(places) * (0.95 if checkpoint_pages == 10_000 else 0.5)
+    # After a checkpoint the log begins anew, and what is behind its end is nobody's any more.
+    assert noticed > len(places) * (0.95 if checkpoint_pages == 10_000 else 0.3)
 
 
 def everything(disk: Disk) -> tuple[list[OrderRecord], int | None, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from harness.forgetful_disk import JOURNAL, Disk, Operation, failing
 from harness.journal_rig import LONGEST_SECONDS, Rig, event
 from stream_proxy.model.orders import OrderEvent
-from stream_proxy.state.journal import Journal, JournalDamaged, JournalInUse
+from stream_proxy.state.journal import READ_LIMIT, Journal, JournalDamaged, JournalInUse
 
 
 class Gate:
@@ -187,3 +188,45 @@ def test_a_journal_in_use_is_waited_for() -> None:
     second.wait(lambda: second.delivered)
     assert second.troubles[1:] == [None]
     second.writer.stop()
+
+
+def test_who_reads_the_past_lets_others_pass() -> None:
+    """A page at a time and last in its transaction, so that new events don't wait for a crowd."""
+    rig = Rig().start()
+    rig.append(*range(300))
+    rig.wait(lambda: len(rig.delivered) == 300)
+    pages: list[int] = []
+    held = threading.Event()
+    rig.writer.submit(lambda j: held.wait(LONGEST_SECONDS), lambda nothing: None)
+    for _ in range(20):
+        rig.writer.submit(
+            lambda j: j.read("paper", 0), lambda page: pages.append(len(page)), patient=True
+        )
+    rig.append(300)
+    before = rig.writer.commits
+    held.set()
+    rig.wait(lambda: len(rig.delivered) == 301)
+    rig.wait(lambda: len(pages) == 20)
+    assert pages == [READ_LIMIT] * 20
+    assert rig.writer.commits - before >= 20, "one page a transaction"
+    rig.writer.stop()
+
+
+def test_a_job_that_was_taken_back_holds_nobody() -> None:
+    """While the disk fails, consumers come and go; what they asked for must not pile up."""
+    rig = Rig(retry_seconds=LONGEST_SECONDS).start()
+    rig.disk.fault = failing(["sync"], "-wal", lambda: apsw.IOError("EIO"), 1 << 30)
+    rig.append(1)
+    rig.wait(lambda: rig.troubles)
+
+    class Consumer:
+        def told(self, page: object) -> None:
+            raise AssertionError("it has gone")
+
+    consumer = Consumer()
+    gone = weakref.ref(consumer)
+    cancel = rig.writer.submit(lambda j: j.read("paper", 0), consumer.told, patient=True)
+    cancel()
+    del consumer
+    assert gone() is None
+    rig.writer.stop()
