@@ -78,11 +78,11 @@ $(VENV)/dev.stamp: locks/dev.txt pyproject.toml $(COMPILED) | $(VENV)/bin/pip
 	@PIP_CONSTRAINT=locks/legacy.in .venv-legacy/bin/pip install $(PIP_FLAGS) -r locks/legacy.txt
 	@touch $@
 
-bench: $(VENV)/bench.stamp ## Compare with nats-server and a hand-written proxy (about 10 minutes).
-	@for question in fanout latency growth ingest orders; do $(BIN)/python -m bench.$$question || exit 1; done
+bench: $(VENV)/bench.stamp ## Compare with nats-server and a hand-written proxy (about 13 minutes).
+	@for question in fanout latency grpc growth ingest orders; do $(BIN)/python -m bench.$$question || exit 1; done
 
 bench-quick: $(VENV)/bench.stamp
-	@for question in fanout latency growth ingest orders; do \
+	@for question in fanout latency grpc growth ingest orders; do \
 		$(BIN)/python -m bench.$$question --quick || exit 1; done
 
 $(VENV)/bench.stamp: locks/bench.txt $(VENV)/dev.stamp

@@ -87,8 +87,8 @@ def _compare(case: Case, rounds: int, seconds: float) -> list[dict[str, Any]]:
         for _ in range(rounds):
             for lane, size, results in zip(lanes, sizes, outcomes, strict=True):
                 results.append(lane.round(size))
-    rows = [_row(case, lane, of) for lane, of in zip(lanes, outcomes, strict=True)]
-    _print(case, rows)
+    rows = [row_of(case, lane, of) for lane, of in zip(lanes, outcomes, strict=True)]
+    report(case, rows)
     return rows
 
 
@@ -98,7 +98,9 @@ def _batch(case: Case, outcome: Outcome) -> int:
     return max(1, round(outcome.messages * consumers / outcome.frames))
 
 
-def _row(case: Case, lane: Lane, outcomes: list[Outcome]) -> dict[str, Any]:
+def row_of(case: Case, lane: Lane, outcomes: list[Outcome]) -> dict[str, Any]:
+    """What the rounds of a contender gave."""
+
     def typical(values: list[float]) -> float:
         return statistics.median(values)
 
@@ -118,7 +120,8 @@ def _row(case: Case, lane: Lane, outcomes: list[Outcome]) -> dict[str, Any]:
     }
 
 
-def _print(case: Case, rows: list[dict[str, Any]]) -> None:
+def report(case: Case, rows: list[dict[str, Any]]) -> None:
+    """Print a case's rows, and put into each how the first compares with it."""
     ours = rows[0]["deliveries_per_cpu_second"]["median"]
     lines = []
     for row in rows:

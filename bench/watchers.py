@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -19,9 +19,9 @@ from picows import WSFrame, WSTransport
 
 from bench.machine import raise_open_files
 from bench.paced import stamp_of
-from bench.sinks import Room, WebSocketSink
+from bench.sinks import Room, Sink, WebSocketSink
 from bench.talk import commands, tell
-from bench.traffic import Case, Crowd, Traffic, case_from
+from bench.traffic import Case, Crowd, Tally, Traffic, Wish, case_from
 from stream_proxy.runtime.loop import run
 
 
@@ -53,10 +53,10 @@ class Watch(WebSocketSink):
 class WatchRoom(Room):
     """Consumers of one kind; stamps differ from run to run, so only the counts are checked."""
 
-    sinks: Sequence[Watch]
+    sinks: Sequence[Any]
 
-    def __init__(self, case: Case) -> None:
-        super().__init__(Traffic(case), Watch)
+    def __init__(self, case: Case, kind: Callable[[Room, Wish, Tally, int], Sink] = Watch) -> None:
+        super().__init__(Traffic(case), kind)
 
     def report(self) -> None:
         for sink in self.sinks:
@@ -69,8 +69,17 @@ async def main(case_line: str, proxy_port: int, source_port: int) -> None:
     raise_open_files()
     case = case_from(case_line)
     behind = WatchRoom(case)
-    straight = WatchRoom(msgspec.structs.replace(case, crowds=(Crowd(1, 20),)))
     await behind.fill(proxy_port)
+    await watch(behind, straight_room(case), source_port)
+
+
+def straight_room(case: Case) -> WatchRoom:
+    """One consumer of WebSocket, at the source."""
+    return WatchRoom(msgspec.structs.replace(case, crowds=(Crowd(1, 20),)))
+
+
+async def watch(behind: WatchRoom, straight: WatchRoom, source_port: int) -> None:
+    """Do what the process that started this one says, the room behind being filled."""
     await straight.fill(source_port)
     tell(ready=True)
     gc.freeze()
