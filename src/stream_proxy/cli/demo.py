@@ -7,6 +7,7 @@ on real sockets: three of market data, one of order updates.
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 import tempfile
 import time
@@ -77,6 +78,21 @@ def _samples() -> list[Sample]:
     ]
 
 
+_OTHER_PORTS = ("http_port", "grpc_port", "metrics_port")
+
+
+def _usual(name: str) -> int:
+    """The port that the documents name, or any where that is taken."""
+    port = int(Settings.model_fields[name].default)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
+
+
 class _Demo:
     """One run of the demo."""
 
@@ -131,9 +147,7 @@ class _Demo:
                 "paper_api_url": f"{simulator.control}/paper",
                 "state_dir": state_dir,
                 "port": port,
-                "http_port": 0,
-                "grpc_port": 0,
-                "metrics_port": 0,
+                **{name: _usual(name) if port else 0 for name in _OTHER_PORTS},
                 "drain_seconds": 1,
             }
         )
@@ -149,7 +163,8 @@ class _Demo:
         print(alpaca_py_lines(address))
         print(
             f'Order updates: TradingStream("any", "any", url_override="{address}/stream")\n'
-            f"Health: {app.http_address}/readyz\n",
+            f"Health: {app.http_address}/health   gRPC: {app.grpc_address}   "
+            f"metrics: {app.metrics_address}/metrics\n",
             flush=True,
         )
         view = DemoView(app, self._samples, self._orders, address, self._warnings)

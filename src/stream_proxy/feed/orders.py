@@ -116,7 +116,10 @@ class OrderFeed:
         self._writer = writer
         self._clock = clock
         self._held: list[OrderEvent] | None = None
-        self._losses = 0
+        self.losses = 0
+        """How often something may have been missed."""
+        self.on_doubt: Callable[[], None] = lambda: None
+        """Called when events have to be asked for again."""
         self._log = structlog.get_logger("stream_proxy.orders").bind(account=account.name)
 
     def open(self) -> None:
@@ -211,6 +214,7 @@ class OrderFeed:
         def failed(mistake: Exception) -> None:
             # Not the disk: a mistake of ours. The events are asked for again by reconciling.
             self.doubt()
+            self.on_doubt()
 
         self._writer.submit(work, done, failed)
 
@@ -294,17 +298,19 @@ class OrderFeed:
 
         self._writer.submit(work, lambda nothing: None)
 
-    def note_reconciled(self, until_ns: int, *, complete: bool) -> None:
+    def note_reconciled(self, until_ns: int, *, complete: bool, losses: int | None = None) -> None:
         """The record was compared with Alpaca's up to an instant.
 
-        ``complete`` says that the stream has been listening since then.
+        ``complete`` says that the stream has been listening since then. ``losses`` is what was
+        counted when comparing began; what was lost since then is not in it.
         """
-        name, losses = self.account.name, self._losses
+        name = self.account.name
+        losses = self.losses if losses is None else losses
 
         def done(nothing: None) -> None:
             self.reconciled_until_ns = max(self.reconciled_until_ns, until_ns)
             # The stream may have gone while the journal was writing this.
-            if complete and losses == self._losses and not self.reconciled:
+            if complete and losses == self.losses and not self.reconciled:
                 self.reconciled = True
                 self.on_change()
 
@@ -316,7 +322,7 @@ class OrderFeed:
 
     def doubt(self) -> None:
         """Something may have been missed: complete is only what is compared from now on."""
-        self._losses += 1
+        self.losses += 1
         if self.reconciled:
             self.reconciled = False
             self.on_change()

@@ -435,7 +435,8 @@ class Journal(JournalReader):
 
 def _names(event: OrderEvent) -> list[str]:
     """What tells an event apart: Alpaca's id, else the execution's, else what happened and when."""
-    names = [f"o:{event.order_id}:{event.event}:{event.timestamp_ns}"]
+    # Alpaca's stream shows nanoseconds, its REST microseconds.
+    names = [f"o:{event.order_id}:{event.event}:{event.timestamp_ns // 1000}"]
     if event.execution_id:
         names = [f"x:{event.execution_id}"]
     if event.event_id:

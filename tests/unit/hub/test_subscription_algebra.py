@@ -43,6 +43,7 @@ class PlainShape:
     letters = None
     at_once = 1
     transcode = None
+    transcode_whole = None
 
     def classify(self, frames: Sequence[bytes]) -> dict[str, int]:
         return {}

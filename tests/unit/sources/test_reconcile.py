@@ -83,6 +83,9 @@ class Books:
 
     # REST
 
+    async def time(self) -> None:
+        """It doesn't tell."""
+
     async def events(self, since_ns: int, until_ns: int) -> list[bytes] | None:
         return self.raw
 

@@ -63,6 +63,7 @@ async def stream_market_data(
     call = MarketDataCall(outlet, stream, identity, method, handler, notices=request.notices)
     with outlet.serving(call):
         await call.subscribe(topics)
+        call.tell_position()
         await call.begin({"feed": feed.name, "epoch": handler.epoch})
         await call.run()
 
@@ -168,6 +169,15 @@ class MarketDataCall(StreamingCall):
     def _revoked(self, topics: SubscriptionSet, code: ErrorCode) -> None:
         symbols = ", ".join(sorted(topics.symbols(self._method.channel))[:_NAMED_AT_MOST])
         self._loop.call_soon(self.end, refused_upstream(code, symbols))
+
+    def tell_position(self) -> None:
+        """Say which item the first one follows."""
+        self.notice(
+            pb.NOTICE_KIND_POSITION,
+            "it begins here",
+            epoch=self.handler.epoch,
+            sequence=self.handler.sequence,
+        )
 
     # Upstream's comings and goings
 
