@@ -36,9 +36,11 @@ class Shape(Protocol):
     all. ``at_once`` is how many messages it transcodes in about 2 ms. ``transcode`` makes this
     shape's items from upstream's, given with their sequences and the time of their receipt (wall
     clock, ns), and None for each that can't be made; it is None itself for consumers in upstream's
-    own codec. ``classify`` counts the messages in frames. ``frames`` makes ready-to-write frames of
-    a batch. ``whole`` makes them of upstream's own frames, for consumers in upstream's codec who
-    want all that is in them; None means that they must be taken apart.
+    own codec. ``transcode_whole``, where a shape of one type can, makes frames of all these at
+    once, and tells how many messages they hold. ``classify`` counts the messages in frames.
+    ``frames`` makes ready-to-write frames of a batch. ``whole`` makes them of upstream's own
+    frames, for consumers in upstream's codec who want all that is in them; None means that they
+    must be taken apart.
     """
 
     protocol: str
@@ -49,6 +51,11 @@ class Shape(Protocol):
     def transcode(
         self,
     ) -> Callable[[Sequence[Item], Sequence[int], int], Sequence[bytes | None]] | None: ...
+
+    @property
+    def transcode_whole(
+        self,
+    ) -> Callable[[Sequence[Item], Sequence[int], int], tuple[list[bytes], int]] | None: ...
 
     def classify(self, frames: Sequence[bytes]) -> Counts: ...
 
@@ -468,9 +475,12 @@ class Hub:
                 targets = list(filter(None, targets))
             routes.count(kinds, columns[0], columns[1], targets)
         else:
-            targets = [alike] * len(columns[0])
             counts = {kind: columns[0].count(kind) for kind in kinds}
             routes.flow.route(counts, _members(alike))
+            if shape.transcode_whole is not None and not any(alike):
+                self._transcode_whole(shape, routes.flow, alike, columns, sequences, received_ns)
+                return
+            targets = [alike] * len(columns[0])
         types, _, items = columns
         made: Sequence[Item] = shape.transcode(items, sequences, received_ns)
         if not all(made):
@@ -486,6 +496,28 @@ class Hub:
         else:
             for group in alike:
                 group.extend(made)
+
+    def _transcode_whole(
+        self,
+        shape: Shape,
+        flow: Flow,
+        groups: list[Group],
+        columns: _Columns,
+        sequences: Sequence[int],
+        received_ns: int,
+    ) -> None:
+        """The same where all get all: nothing is made for a message alone."""
+        assert shape.transcode_whole is not None
+        frames, messages = shape.transcode_whole(columns[2], sequences, received_ns)
+        lost = len(columns[2]) - messages
+        if lost:
+            self.not_transcodable += lost
+            flow.lose({columns[0][0]: lost * _members(groups)})
+        for group in groups:
+            group.ready += frames
+            group.ready_messages += messages
+        if self._touched is not None:
+            self._touched.append(groups)
 
     def _not_transcoded(self, flow: Flow, kind: str, groups: Sequence[Group]) -> None:
         self.not_transcodable += 1

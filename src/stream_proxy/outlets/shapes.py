@@ -26,6 +26,7 @@ class WebSocketShape:
         self.protocol = "websocket"
         self.letters: frozenset[str] | None = None
         self.at_once = 1000
+        self.transcode_whole = None
         self.transcode: Callable[[Sequence[Item], Sequence[int], int], list[bytes | None]] | None
         self.transcode = None
         if upstream is not codec:

@@ -30,6 +30,8 @@ from stream_proxy.model.feeds import FEEDS
 from stream_proxy.model.messages import Quote
 from stream_proxy.model.time import to_timestamp
 from stream_proxy.model.topics import SubscriptionSet
+from stream_proxy.outlets.grpc.shapes import GrpcShape
+from stream_proxy.outlets.grpc.writer import StreamWriter
 from stream_proxy.outlets.shapes import WebSocketShape, shape_for
 from stream_proxy.runtime.clock import SystemClock
 from stream_proxy.sources.alpaca import AlpacaSource
@@ -39,6 +41,7 @@ from stream_proxy.wire.alpaca.codec import MSGPACK, Codec, Splitter, WalkingSpli
 from stream_proxy.wire.alpaca.exchange_time import time_of_msgpack
 from stream_proxy.wire.alpaca.merge import merge
 from stream_proxy.wire.alpaca.walk import COMPILED
+from stream_proxy.wire.grpc.data_frames import SharedDataFrames
 
 HOT = (
     _Listener.on_ws_frame,
@@ -55,6 +58,7 @@ HOT = (
     Hub._give_all,
     Hub._publish_transcoded,
     Hub._transcode,
+    Hub._transcode_whole,
     Hub.flush,
     Hub.begin,
     Hub.end,
@@ -68,6 +72,11 @@ HOT = (
     Group.flush,
     WebSocketShape.whole,
     WebSocketShape.frames,
+    GrpcShape.transcode,
+    GrpcShape.transcode_whole,
+    GrpcShape.frames,
+    StreamWriter.write,
+    SharedDataFrames.of,
     merge,
     LastValues.remember,
     Codec.join,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from stream_proxy.wire.alpaca.codec import Codec, Item
 from stream_proxy.wire.alpaca.transcode import NotTranscodable, to_msgpack
 from stream_proxy.wire.grpc.boundaries import count_messages
-from stream_proxy.wire.grpc.encode import encode_batch, encoder_for
+from stream_proxy.wire.grpc.encode import encode_batch, encode_joined, encoder_for
 from stream_proxy.wire.grpc.framing import feed_fields
 
 
@@ -36,9 +36,22 @@ class GrpcShape:
         self, items: Sequence[Item], sequences: Sequence[int], received_ns: int
     ) -> Sequence[bytes | None]:
         """Finished messages; None for what the contract can't say."""
-        batch = [_msgpack(item) for item in items] if self._json else list(items)
+        batch = self._in_msgpack(items)
         made = encode_batch(self.method, batch, list(sequences), self._tail, received_ns)
         return [message or None for message in made] if b"" in made else made
+
+    def transcode_whole(
+        self, items: Sequence[Item], sequences: Sequence[int], received_ns: int
+    ) -> tuple[list[bytes], int]:
+        """One payload of all that the contract can say, and how many messages that is."""
+        batch = self._in_msgpack(items)
+        self._payload, self._messages = encode_joined(
+            self.method, batch, list(sequences), self._tail, received_ns
+        )
+        return [self._payload] if self._messages else [], self._messages
+
+    def _in_msgpack(self, items: Sequence[Item]) -> list[Item]:
+        return [_msgpack(item) for item in items] if self._json else list(items)
 
     def classify(self, frames: Sequence[bytes]) -> dict[str, int]:
         return {self._letter: sum(map(self._count, frames))}

@@ -16,7 +16,12 @@ from stream_proxy.wire.alpaca.codec import Item
 from stream_proxy.wire.grpc import layouts, messages
 from stream_proxy.wire.grpc.framing import grpc_message, received_field, sequence_field
 from stream_proxy.wire.grpc.messages import NotEncodable, build
-from stream_proxy.wire.grpc.transcode import COMPILED, transcode, transcode_batch
+from stream_proxy.wire.grpc.transcode import (
+    COMPILED,
+    transcode,
+    transcode_batch,
+    transcode_joined,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,20 @@ def encode_batch(
         grpc_message(body, sequence_field(sequence) + tail) if body else b""
         for body, sequence in zip(bodies, sequences, strict=True)
     ]
+
+
+def encode_joined(
+    method: str, items: list[Any], sequences: list[int], tail: bytes, received_ns: int
+) -> tuple[bytes, int]:
+    """Give the same messages in one piece, and how many there are; arguments as above."""
+    encoder = _ENCODERS[method]
+    if encoder.table:
+        letter, otherwise = ord(encoder.type), encoder.build_or_nothing
+        return transcode_joined(
+            items, sequences, tail, received_ns, encoder.table, letter, otherwise
+        )
+    made = list(filter(None, encode_batch(method, items, sequences, tail, received_ns)))
+    return b"".join(made), len(made)
 
 
 def encoder_for(method: str) -> Encoder:

@@ -107,51 +107,83 @@ def transcode_batch(
         table, letter: how to read items, and the type they must have.
         otherwise: serializes what isn't for here; gives nothing if it can't either.
     """
-    kind: i64 = letter
     made: list[bytes] = []
     writer = BytesWriter()
-    _received(writer, received_ns)
-    tail = writer.getvalue() + tail
+    tail = _tail(writer, tail, received_ns)
     for index in range(len(items)):
-        item = items[index]
-        data: bytes = item if isinstance(item, bytes) else bytes(item)
-        sequence: i64 = sequences[index]
         writer.truncate(0)
-        write_i32_le(writer, 0)  # the prefix: not compressed, and four bytes of length
-        writer.append(0)
-        known = False
-        try:
-            known = _response(writer, data, table, kind)
-        except IndexError:
-            pass
-        if not known:
-            body = otherwise(data)
-            if not body:
-                made.append(b"")
-                continue
-            writer.truncate(5)
-            writer.write(body)
-        if sequence != 0:
-            write_i16_le(writer, 0x06A0)  # field 100, a varint
-            _varint(writer, sequence)
-        writer.write(tail)
-        _set_length(writer)
+        _message(writer, items[index], sequences[index], tail, table, letter, otherwise)
         made.append(writer.getvalue())
     return made
 
 
-def _received(writer: BytesWriter, received_ns: i64) -> None:
+def transcode_joined(
+    items: list[Any],
+    sequences: list[int],
+    tail: bytes,
+    received_ns: int,
+    table: bytes,
+    letter: int,
+    otherwise: Callable[[bytes], bytes],
+) -> tuple[bytes, int]:
+    """The same responses in one piece, and how many there are."""
+    count: i64 = 0
+    writer = BytesWriter()
+    tail = _tail(writer, tail, received_ns)
+    writer.truncate(0)
+    for index in range(len(items)):
+        if _message(writer, items[index], sequences[index], tail, table, letter, otherwise):
+            count += 1
+    return writer.getvalue(), int(count)
+
+
+def _tail(writer: BytesWriter, tail: bytes, received_ns: i64) -> bytes:
     write_i16_le(writer, 0x06B2)  # field 102, a message
     writer.append(0)
     _instant(writer, received_ns // 1_000_000_000, received_ns % 1_000_000_000)
+    return writer.getvalue() + tail
 
 
-def _set_length(writer: BytesWriter) -> None:
-    length: i64 = len(writer) - 5
-    writer[1] = u8(length >> 24 & 0xFF)
-    writer[2] = u8(length >> 16 & 0xFF)
-    writer[3] = u8(length >> 8 & 0xFF)
-    writer[4] = u8(length & 0xFF)
+def _message(
+    writer: BytesWriter,
+    item: Any,
+    sequence: i64,
+    tail: bytes,
+    table: bytes,
+    letter: i64,
+    otherwise: Callable[[bytes], bytes],
+) -> bool:
+    """Write a whole message, or nothing if that can't be."""
+    data: bytes = item if isinstance(item, bytes) else bytes(item)
+    start: i64 = len(writer)
+    write_i32_le(writer, 0)  # the prefix: not compressed, and four bytes of length
+    writer.append(0)
+    known = False
+    try:
+        known = _response(writer, data, table, letter)
+    except IndexError:
+        pass
+    if not known:
+        body = otherwise(data)
+        if not body:
+            writer.truncate(start)
+            return False
+        writer.truncate(start + 5)
+        writer.write(body)
+    if sequence != 0:
+        write_i16_le(writer, 0x06A0)  # field 100, a varint
+        _varint(writer, sequence)
+    writer.write(tail)
+    _set_length(writer, start)
+    return True
+
+
+def _set_length(writer: BytesWriter, start: i64) -> None:
+    length: i64 = len(writer) - start - 5
+    writer[start + 1] = u8(length >> 24 & 0xFF)
+    writer[start + 2] = u8(length >> 16 & 0xFF)
+    writer[start + 3] = u8(length >> 8 & 0xFF)
+    writer[start + 4] = u8(length & 0xFF)
 
 
 def _response(writer: BytesWriter, data: bytes, table: bytes, letter: i64) -> bool:

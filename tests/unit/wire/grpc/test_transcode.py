@@ -18,7 +18,7 @@ from stream_proxy.wire.alpaca import walk
 from stream_proxy.wire.alpaca.codec import MSGPACK
 from stream_proxy.wire.grpc import layouts, transcode
 from stream_proxy.wire.grpc import stream_proxy_pb2 as pb
-from stream_proxy.wire.grpc.encode import encode_batch, encoder_for
+from stream_proxy.wire.grpc.encode import encode_batch, encode_joined, encoder_for
 from stream_proxy.wire.grpc.messages import NotEncodable
 
 ROOT = Path(__file__).parents[4]
@@ -207,6 +207,23 @@ def test_nothing_but_a_refusal_comes_of_garbage(method: str, item: bytes) -> Non
             assert together == b""
         else:
             assert together[5:].startswith(alone)
+
+
+@given(
+    st.sampled_from(["StreamQuotes", "StreamNews"]),
+    st.lists(st.tuples(st.booleans(), st.binary(max_size=60)), max_size=6),
+    st.integers(0, 1 << 40),
+)
+def test_in_one_piece_is_the_same_as_one_by_one(
+    method: str, wanted: list[tuple[bool, bytes]], first: int
+) -> None:
+    """Good items among garbage: what can't be said leaves no trace."""
+    good = MSGPACK.encode({"T": encoder_for(method).type, "S": "A", "id": 1, "bp": 1.5})
+    items = [good if is_good else garbage for is_good, garbage in wanted]
+    numbers = list(range(first, first + len(items)))
+    made = encode_batch(method, items, numbers, b"\xaa\x06\x01e", 1_700_000_000_000_000_000)
+    joined = encode_joined(method, items, numbers, b"\xaa\x06\x01e", 1_700_000_000_000_000_000)
+    assert joined == (b"".join(made), len([one for one in made if one]))
 
 
 @pytest.mark.parametrize("form", FORMS)
