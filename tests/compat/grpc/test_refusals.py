@@ -163,19 +163,24 @@ async def test_gaps_and_their_ends_are_told_to_who_asked() -> None:
         ):
             await call.until(lambda: len(call.items) > 5)
             await alpaca.fault("drop", feed="iex")
-            await call.until(lambda: len(call.notices) >= 2, "both notices")
+            await call.until(lambda: len(call.notices) >= 3, "all notices")
             known = len(call.items)
             await call.until(lambda: len(call.items) > known, "the rest of the stream")
             await silent.until(lambda: len(silent.items) >= len(call.items))
-    gap, resumed = call.notices
-    assert (gap.kind, resumed.kind) == (pb.NOTICE_KIND_GAP, pb.NOTICE_KIND_RESUMED)
+    position, gap, resumed = call.notices
+    assert (position.kind, gap.kind, resumed.kind) == (
+        pb.NOTICE_KIND_POSITION,
+        pb.NOTICE_KIND_GAP,
+        pb.NOTICE_KIND_RESUMED,
+    )
+    assert call.responses[0].notice == position
     assert gap.since.ToNanoseconds() == resumed.since.ToNanoseconds() > 0
     assert resumed.until.ToNanoseconds() > resumed.since.ToNanoseconds()
     assert not gap.HasField("until") and gap.text and resumed.text
     # In their place: what they name is what came before them.
     for place, response in enumerate(call.responses):
         if response.HasField("notice"):
-            before = [r.sequence for r in call.responses[:place] if r.sequence]
+            before = [0] + [r.sequence for r in call.responses[:place] if r.sequence]
             after = [r.sequence for r in call.responses[place:] if r.sequence]
             assert before[-1] <= response.notice.sequence < after[0]
             assert response.notice.epoch == call.items[-1].epoch

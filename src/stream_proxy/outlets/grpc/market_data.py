@@ -63,7 +63,6 @@ async def stream_market_data(
     call = MarketDataCall(outlet, stream, identity, method, handler, notices=request.notices)
     with outlet.serving(call):
         await call.subscribe(topics)
-        call.tell_position()
         await call.begin({"feed": feed.name, "epoch": handler.epoch})
         await call.run()
 
@@ -107,6 +106,8 @@ class MarketDataCall(StreamingCall):
             if not answer.done():
                 answer.set_result(code)
             if code is None:
+                # Now, before the first of its messages.
+                self._tell_position()
                 self._send_books(topics)
 
         self.handler.subscribe(self.consumer, topics, settle)
@@ -170,7 +171,7 @@ class MarketDataCall(StreamingCall):
         symbols = ", ".join(sorted(topics.symbols(self._method.channel))[:_NAMED_AT_MOST])
         self._loop.call_soon(self.end, refused_upstream(code, symbols))
 
-    def tell_position(self) -> None:
+    def _tell_position(self) -> None:
         """Say which item the first one follows."""
         self.notice(
             pb.NOTICE_KIND_POSITION,
