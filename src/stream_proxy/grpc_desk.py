@@ -143,6 +143,7 @@ class GrpcDesk:
             ) from None
 
     def stop_accepting(self) -> None:
+        self.outlet.stop_accepting()
         if self._server is not None:
             self._server.stop_accepting()
 

@@ -6,6 +6,7 @@ Source: "GRPC Health Checking Protocol" (`grpc.health.v1`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ from grpclib.const import Status
 from grpclib.health.v1.health_grpc import HealthBase
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpclib.server import Stream
+
+from stream_proxy.outlets.grpc.refusals import going_down
 
 _LOOK_SECONDS = 0.2
 
@@ -28,7 +31,13 @@ class Health(HealthBase):
     """
 
     def __init__(self, serving: Serving) -> None:
+        self.watchers = 0
         self._serving = serving
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """The proxy goes down: tell all who watch, and end their calls."""
+        self._ending.set()
 
     async def Check(self, stream: Stream[HealthCheckRequest, HealthCheckResponse]) -> None:
         request = await stream.recv_message()
@@ -44,12 +53,20 @@ class Health(HealthBase):
         request = await stream.recv_message()
         name = "" if request is None else request.service
         said: Any = _NOTHING
-        while True:
-            serving = self._serving(name)
-            if serving != said:
-                said = serving
-                await stream.send_message(_answer(serving))
-            await asyncio.sleep(_LOOK_SECONDS)
+        self.watchers += 1
+        try:
+            while True:
+                serving = self._serving(name)
+                if serving != said:
+                    said = serving
+                    await stream.send_message(_answer(serving))
+                if self._ending.is_set():
+                    raise going_down()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_SECONDS):
+                        await self._ending.wait()
+        finally:
+            self.watchers -= 1
 
 
 _NOTHING = object()

@@ -85,6 +85,7 @@ class GrpcOutlet:
         self.shared_frames = SharedDataFrames()
         self.stopping = False
         self._serving = serving
+        self._health_service = Health(lambda name: self._health(name))
         self._tracer = tracer
         self._shapes: dict[tuple[str, str], GrpcShape] = {}
         self._task: asyncio.Task[None] | None = None
@@ -123,8 +124,7 @@ class GrpcOutlet:
             ),
         }
         guarded = {path: self._guarded(path, handler) for path, handler in found.items()}
-        health = Health(lambda name: self._health(name))
-        services = ServerReflection.extend([_Service(guarded), health])
+        services = ServerReflection.extend([_Service(guarded), self._health_service])
         return {path: h for service in services for path, h in service.__mapping__().items()}
 
     def _guarded(self, path: str, handler: Handler) -> Handler:
@@ -282,15 +282,22 @@ class GrpcOutlet:
             for call in list(self.calls):
                 call.tick(now)
 
+    def stop_accepting(self) -> None:
+        """Refuse new calls, and say so in health; those that are served go on."""
+        self.stopping = True
+
     async def stop(self, timeout_seconds: float) -> None:
         """End all calls with a hint to come back, and wait until they are gone."""
-        self.stopping = True
+        self.stop_accepting()
+        self._health_service.end()
         if self._task is not None:
             self._task.cancel()
         for call in list(self.calls):
             call.goodbye()
         deadline = asyncio.get_running_loop().time() + timeout_seconds
-        while self.calls and asyncio.get_running_loop().time() < deadline:
+        while self.calls or self._health_service.watchers:
+            if asyncio.get_running_loop().time() > deadline:
+                break
             await asyncio.sleep(0.02)
 
 
