@@ -247,8 +247,11 @@ class MemoryWriter:
         work: Callable[[Any], Any],
         done: Callable[[Any], None],
         failed: Callable[[Exception], None] | None = None,
-    ) -> None:
+        *,
+        patient: bool = False,
+    ) -> Callable[[], None]:
         done(work(self._journal))
+        return lambda: None
 
 
 # The load: Alpaca's stream and REST, as little of them as the proxies need, and the consumers
