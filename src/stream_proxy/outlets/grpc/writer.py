@@ -103,6 +103,7 @@ class StreamWriter:
         if self._error is None:
             self._error = error or _Ended()
         self._stuck.set()
+        self._stream.window_updated.set()  # one event to wait for costs less than two
 
     async def run(self) -> None:
         """Write what waits whenever the peer takes more, until `end`.
@@ -122,7 +123,7 @@ class StreamWriter:
                 continue
             if self._rest is not None and not self._write_some():
                 self._stream.window_updated.clear()
-                await self._until(self._stream.window_updated)
+                await self._stream.window_updated.wait()
                 continue
             self._stuck.clear()
             self.outbox.resume(int(self._loop.time() * 1e9))
