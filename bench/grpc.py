@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="CPU seconds of a round")
     arguments = parser.parse_args()
     rounds = arguments.rounds or (3 if arguments.quick else 5)
-    seconds = arguments.seconds or (0.2 if arguments.quick else 0.5)
+    seconds = arguments.seconds or (0.2 if arguments.quick else 0.4)
     rows: list[dict[str, Any]] = []
     for case in _CASES:
         if arguments.only in case.name:

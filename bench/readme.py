@@ -14,13 +14,14 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
+from bench.grpc_lanes import OURS, PLAIN
 from bench.machine import ROOT
 from bench.results import short
 
 README = ROOT / "README.md"
 FIGURES = ROOT / "docs" / "figures"
 _RESULTS = ROOT / "bench" / "results"
-_QUESTIONS = ("fanout", "latency", "growth")
+_QUESTIONS = ("fanout", "latency", "grpc", "growth")
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
@@ -47,6 +48,7 @@ def section() -> str:
     parts = [
         _fanout(results["fanout"]["rows"]),
         _latency(results["latency"]["rows"]),
+        _grpc(results["grpc"]["rows"]),
         _growth(results["growth"]["rows"]),
         _missed([v for result in results.values() for v in result["verdicts"]]),
         _machine(results),
@@ -109,6 +111,38 @@ def _latency(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join([*lines, ""])
 
 
+def _grpc(rows: Sequence[dict[str, Any]]) -> str:
+    cases: dict[str, dict[str, dict[str, Any]]] = {}
+    delays: dict[int, dict[str, dict[str, float]]] = {}
+    for row in rows:
+        if "case" in row:
+            cases.setdefault(row["case"], {})[row["contender"]] = row
+        else:
+            delays.setdefault(row["messages_per_second"], {})[row["kind"]] = row["delay_us"]
+    lines = [
+        "gRPC, one item a response: deliveries per second of CPU, and how many times that is what",
+        "a plain `grpc.aio` server and our own WebSocket outlet do with the same work:",
+        "",
+        "| consumers x symbols | gRPC | ÷ plain `grpc.aio` | ÷ our WebSocket |",
+        "|---|--:|--:|--:|",
+    ]
+    for name, of in cases.items():
+        ours = short(of[OURS]["deliveries_per_cpu_second"]["median"])
+        ratios = " | ".join(_ratio(of[other]) for other in (PLAIN, "proxy"))
+        lines.append(f"| {name} | {ours} | {ratios} |")
+    lines += [
+        "",
+        "Delay of gRPC in µs, 20 consumers x 20 of 500 symbols, open loop, in turns:",
+        "",
+        "| messages/s | this proxy: p50 | p99 | plain `grpc.aio`: p50 | p99 |",
+        "|--:|--:|--:|--:|--:|",
+    ]
+    for rate, kinds in delays.items():
+        cells = [f"{kinds[kind][share]:,.0f}" for kind in (OURS, PLAIN) for share in ("p50", "p99")]
+        lines.append(f"| {rate:,} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
 def _growth(rows: Sequence[dict[str, Any]]) -> str:
     lines = ["| cost | |", "|---|--:|"]
     for row in rows:
@@ -130,7 +164,10 @@ def _missed(verdicts: Sequence[dict[str, Any]]) -> str:
 def _machine(results: dict[str, dict[str, Any]]) -> str:
     machine = results["fanout"]["machine"]
     commits = " and ".join(sorted({r["machine"]["commit"] for r in results.values()}))
-    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    versions = {
+        k: v for result in results.values() for k, v in result["machine"]["packages"].items()
+    }
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
     commands = ", ".join(f"`{result['machine']['command']}`" for result in results.values())
     return (
         f"{machine['processor']}, {machine['cores']} cores, Linux {machine['kernel']}, Python "
