@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import Enum
 
+from stream_proxy.model.time import NS_PER_MINUTE, rfc3339
+
 FILLS = frozenset({"fill", "partial_fill"})
 ENDS = frozenset({"fill", "canceled", "expired", "rejected", "replaced"})
 """Events after which an order changes no more."""
+
+_NEW_YORK_BEHIND_NS = 5 * 60 * NS_PER_MINUTE
+"""New York's standard time behind UTC. In summer its days end an hour late: nobody trades then."""
 
 END_STATUSES = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
 
@@ -53,10 +58,14 @@ class OrderEvent:
         """What happened, told apart from everything else that happens to this order.
 
         A fill is known by the quantity filled with it: Alpaca's record of fills has no other
-        name in common with the stream.
+        name in common with the stream. An order may be done for the day on many days; those of
+        the exchange count.
         """
         if self.event in FILLS:
             return f"{self.order_id}:fill:{plain_quantity(self.filled_qty)}"
+        if self.event == "done_for_day":
+            day = rfc3339(self.timestamp_ns - _NEW_YORK_BEHIND_NS)[:10]
+            return f"{self.order_id}:done_for_day:{day}"
         return f"{self.order_id}:{self.event}"
 
     @property

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.json import encode
 
-from stream_proxy.model.orders import FILLS, Origin, plain_quantity
+from stream_proxy.model.orders import FILLS, OrderEvent, Origin, plain_quantity
 from stream_proxy.model.time import parse_rfc3339
 from stream_proxy.simulator.trading.chatter import Chatter
 from stream_proxy.simulator.trading.engine import Engine, EngineRules
@@ -103,3 +103,23 @@ def test_orders_that_were_shown_before_their_fills_happened() -> None:
     made, left_out = missing_events(orders, fills, START, told={})
     assert not left_out
     assert [event.kind for event in made] == [f"{order.id}:new", f"{order.id}:fill:1"]
+
+
+def test_done_for_the_day_on_two_days() -> None:
+    """The second is another event; the same told twice is one, on either side of midnight UTC."""
+
+    def done(updated_at: str) -> OrderEvent:
+        order = {
+            "id": "o1",
+            "status": "done_for_day",
+            "submitted_at": "2026-07-01T14:00:00Z",
+            "updated_at": updated_at,
+        }
+        made, _ = missing_events([order], [], 0, told={})
+        return made[-1]
+
+    first, again = done("2026-07-01T20:00:00Z"), done("2026-07-02T00:30:00Z")
+    second = done("2026-07-02T20:00:00Z")
+    assert first.event == "done_for_day"
+    assert first.kind == again.kind == "o1:done_for_day:2026-07-01"
+    assert second.kind == "o1:done_for_day:2026-07-02"
