@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from harness.waiting import eventually
 from stream_proxy.model.fills import Fill
@@ -166,13 +167,66 @@ async def test_an_account_without_events_is_asked_again_later(
     await again.close()
 
 
-async def test_refused_keys_are_not_an_account_without_events(
-    alpaca: Bench, rest: HttpTradingRest
+@contextlib.asynccontextmanager
+async def served(
+    alpaca: Bench, others: Mapping[str, int], requests: list[str]
+) -> AsyncIterator[HttpTradingRest]:
+    """A client of a server where some paths answer with a status of their own."""
+
+    class Between(httpx.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            requests.append(request.url.path)
+            if request.url.path in others:
+                return httpx.Response(others[request.url.path], json={"message": "no"})
+            return await super().handle_async_request(request)
+
+    made = client(alpaca.http, transport=Between())
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds"), [(400, 3600), (401, 3600), (422, 3600), (500, 60), (503, 60)]
+)
+async def test_a_record_that_fails_while_all_else_works(
+    alpaca: Bench, status: int, seconds: int
 ) -> None:
-    await alpaca.fault("rest_status", code=401)
-    with pytest.raises(RestFailed, match="key and secret are refused"):
-        await rest.events(BEGAN_NS, alpaca.desk.clock.now_ns())
-    assert await rest.events(BEGAN_NS, alpaca.desk.clock.now_ns()) == []
+    """Orders and fills tell instead, the log says so once, and later it is asked again."""
+    await fill_many(alpaca, 1)
+    others, requests = {"/v2/events/trades": status}, list[str]()
+    async with served(alpaca, others, requests) as rest:
+        with capture_logs() as lines:
+            for _ in range(3):
+                findings = await caught_up(alpaca, rest)
+                assert not findings.exact and len(findings.events) == 2
+            assert [line["event"] for line in lines] == ["trading.no_event_record"]
+            assert lines[0]["next_attempt_seconds"] == seconds
+            assert requests.count("/v2/events/trades") == (4 if status >= 500 else 1)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(rest, "_no_events_until", 0.0)
+                await caught_up(alpaca, rest)
+                assert len(lines) == 1, "it is known"
+                del others["/v2/events/trades"]
+                patch.setattr(rest, "_no_events_until", 0.0)
+                assert (await caught_up(alpaca, rest)).exact
+
+
+async def test_refused_keys_are_not_an_account_without_events(alpaca: Bench) -> None:
+    others, requests = {"/v2/events/trades": 401, "/v2/orders": 401}, list[str]()
+    async with served(alpaca, others, requests) as rest:
+        with pytest.raises(RestFailed, match="key and secret are refused"):
+            await caught_up(alpaca, rest)
+
+
+async def test_an_outage_of_everything_is_not_one_of_the_record(alpaca: Bench) -> None:
+    """What is exact is worth waiting for."""
+    await fill_many(alpaca, 1)
+    others, requests = {"/v2/events/trades": 503, "/v2/orders": 503}, list[str]()
+    async with served(alpaca, others, requests) as rest:
+        with pytest.raises(RestFailed, match="/v2/events/trades: HTTP 503"):
+            await caught_up(alpaca, rest)
+        others.clear()
+        assert (await caught_up(alpaca, rest)).exact
 
 
 @pytest.mark.parametrize("body", [b"<html>log in</html>", b'{"code":1,"message":"none"}'])
@@ -194,6 +248,48 @@ async def test_lines_end_where_the_protocol_says() -> None:
 
     async with asking(events) as asked:
         assert await asked.events(0, 1) == [data]
+
+
+# The time
+
+
+async def test_the_time(alpaca: Bench, rest: HttpTradingRest) -> None:
+    before_ns = alpaca.desk.clock.now_ns()
+    told = await rest.time()
+    assert told is not None
+    assert before_ns <= told.now_ns + told.within_ns
+    assert told.now_ns - told.within_ns <= alpaca.desk.clock.now_ns()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(b"404 Not Found", b"{}"), (b"503 Service Unavailable", b""), (b"200 OK", b'{"timestamp":7}')],
+)
+async def test_the_time_where_only_a_header_tells(status: bytes, body: bytes) -> None:
+    """In whole seconds, and asked once: nothing else waits for it."""
+    headers = [DATE, b"", b"Date: noon\r\n"]
+
+    async def clock(writer: asyncio.StreamWriter, target: str) -> None:
+        writer.write(answer(body, status, headers.pop(0)))
+
+    async with asking(clock) as asked:
+        told = await asked.time()
+        assert told is not None and told.within_ns == 500_000_000
+        assert told.now_ns == parse_rfc3339("2015-10-21T07:28:00.5Z")
+        assert await asked.time() is None and await asked.time() is None
+        assert asked.requests == 3
+
+
+async def test_the_time_is_asked_for_within_the_limits() -> None:
+    replies = [b"429 Too Many Requests", b"200 OK"]
+
+    async def clock(writer: asyncio.StreamWriter, target: str) -> None:
+        writer.write(answer(b'{"timestamp":"2015-10-21T03:28:00.25-04:00"}', replies.pop(0), DATE))
+
+    async with asking(clock) as asked:
+        told = await asked.time()
+        assert told == (parse_rfc3339("2015-10-21T07:28:00.25Z"), 0)
+        assert asked.throttled == 1
 
 
 # Refusals for the moment

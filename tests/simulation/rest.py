@@ -18,7 +18,9 @@ from stream_proxy.simulator.trading.history import (
     list_orders,
     order_at,
 )
-from stream_proxy.sources.trading.rest import RestFailed, ulid_at
+from stream_proxy.sources.trading.event_record import ulid_at
+from stream_proxy.sources.trading.rest import RestFailed
+from stream_proxy.sources.trading.server_clock import ServerTime
 
 _ALL = 1 << 30
 
@@ -51,6 +53,12 @@ class SimulatedRest:
     def _shown_at(self, further_seconds: float = 0.0) -> int | None:
         lag = self._alpaca.weather.lag_seconds + further_seconds
         return self._alpaca.clock.now_ns() - int(lag * 1e9) if lag else None
+
+    async def time(self) -> ServerTime:
+        await self._arrive()
+        now_ns = self._alpaca.clock.now_ns()
+        await self._return()
+        return ServerTime(now_ns, 0)
 
     async def events(self, since_ns: int, until_ns: int) -> list[bytes] | None:
         if not self._alpaca.weather.has_events:

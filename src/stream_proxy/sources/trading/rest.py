@@ -1,14 +1,15 @@
 """Alpaca's trading REST, as far as catching up needs it.
 
-Source: Alpaca, "Orders", "Account Activities", "Trade Events (SSE)". Pages are followed until one
-isn't full. Tokens have been seen to repeat: a full page with nothing new hides what lies behind it,
-and what isn't known to be complete is a failure. Every request takes its turn in a bucket shared by
-the account, and a 429 is obeyed.
+Source: Alpaca, "Orders", "Account Activities", "Trade Events (SSE)", "Clock". Pages are followed
+until one isn't full. Tokens have been seen to repeat: a full page with nothing new hides what lies
+behind it, and what isn't known to be complete is a failure. Every request takes its turn in a
+budget shared by the account, and a 429 is obeyed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
@@ -16,9 +17,13 @@ from urllib.parse import quote
 
 import httpx
 import msgspec
+import structlog
 
-from stream_proxy.model.time import parse_rfc3339, rfc3339
+from stream_proxy.model.time import NS_PER_SECOND, parse_rfc3339, rfc3339
 from stream_proxy.runtime.tracing import NO_TRACER, Tracer
+from stream_proxy.sources.trading import event_record
+from stream_proxy.sources.trading.request_budget import RequestBudget
+from stream_proxy.sources.trading.server_clock import ServerTime, told_by
 from stream_proxy.wire.alpaca.requests import Credentials
 
 ORDERS_PER_PAGE = 500
@@ -26,14 +31,13 @@ FILLS_PER_PAGE = 100
 _MOST_PAGES = 1000
 _CONTRACTS_PER_PAGE = 10_000
 _TRIES = 4
-_BURST = 20
-"""Requests that don't wait for their turn: what catching up after a gap usually takes."""
 _LONGEST_WAIT_SECONDS = 60.0
 _EVENTS_AGAIN_SECONDS = 3600.0
 """An account without a record of events may be given one."""
+_EVENTS_FAILED_SECONDS = 60.0
+"""The same where the record fails while everything else works."""
 _NO_EVENTS = frozenset({403, 404, 405, 501})
-_EVENT_STREAM_FIELDS = frozenset({b"event", b"id", b"retry", b""})
-"""What lines of an event stream may begin with, beside ``data``; empty is a comment."""
+"""An account that has none; every other refusal is told."""
 
 
 class RestFailed(Exception):
@@ -43,9 +47,12 @@ class RestFailed(Exception):
 class TradingRest(Protocol):
     """What reconciling asks; a simulation has its own."""
 
+    async def time(self) -> ServerTime | None:
+        """What time it is at Alpaca; None if it doesn't tell."""
+
     async def events(self, since_ns: int, until_ns: int) -> list[bytes] | None:
         """Alpaca's own record of events between two instants, in order; None if this account has
-        none."""
+        none, or none that can be used now: then orders and fills tell."""
 
     async def orders(self, after_ns: int) -> list[dict[str, Any]]:
         """All orders submitted after an instant, oldest first."""
@@ -63,6 +70,11 @@ class TradingRest(Protocol):
         """The names of an underlying's option contracts."""
 
     async def close(self) -> None: ...
+
+
+def _is_momentary(status: int) -> bool:
+    """Whether the same question may have another answer soon."""
+    return status == 429 or (status >= 500 and status != 501)
 
 
 class HttpTradingRest:
@@ -106,31 +118,76 @@ class HttpTradingRest:
             trust_env=transport is None,
         )
         self._tracer = tracer
-        self._bucket = _Bucket(requests_per_minute / 60)
+        self._budget = RequestBudget(requests_per_minute / 60)
         self._answer_seconds = answer_seconds
         self._retry_seconds = retry_seconds
         self._throttled_seconds = throttled_seconds
         self._no_events_until = 0.0
+        self._events_warned = False
+        self._log = structlog.get_logger("stream_proxy.trading").bind(
+            server=self._client.base_url.host
+        )
         self.requests = 0
         self.throttled = 0
 
     async def close(self) -> None:
         await self._client.aclose()
 
+    async def time(self) -> ServerTime | None:
+        path = "/v2/clock"
+        # Nobody else has to wait because this doesn't work.
+        response = await self._get(path, {}, is_momentary=lambda status: status == 429)
+        with contextlib.suppress(RestFailed, ValueError, AttributeError):
+            if response.status_code == 200:
+                return told_by(parse_rfc3339(str(_decode(path, response).get("timestamp"))))
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            date = parsedate_to_datetime(response.headers["Date"])
+            return told_by(int(date.timestamp()) * NS_PER_SECOND)
+        return None
+
     async def events(self, since_ns: int, until_ns: int) -> list[bytes] | None:
-        now = asyncio.get_running_loop().time()
-        if now < self._no_events_until:
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._no_events_until:
             return None
-        # Ids rather than times: the record is ordered by them. Not the newest id that we have,
-        # since what was missed may lie before it. Without an end the answer would never end.
-        params = {"since_id": ulid_at(since_ns, first=True), "until_id": ulid_at(until_ns)}
-        path = "/v2/events/trades"
-        response = await self._get(path, params, accept="text/event-stream")
+        path, params = "/v2/events/trades", event_record.between(since_ns, until_ns)
+        try:
+            response = await self._get(path, params, accept="text/event-stream")
+        except RestFailed as failure:
+            if not await self._answers():
+                raise
+            self._do_without_events(str(failure), _EVENTS_FAILED_SECONDS)
+            return None
         if response.status_code in _NO_EVENTS:
-            self._no_events_until = now + _EVENTS_AGAIN_SECONDS
+            self._no_events_until = loop.time() + _EVENTS_AGAIN_SECONDS
             return None
-        _expect_ok(path, response)
-        return _read_events(path, response.content)
+        if response.status_code != 200:
+            self._do_without_events(f"HTTP {response.status_code}", _EVENTS_AGAIN_SECONDS)
+            return None
+        try:
+            found = event_record.read_events(response.content)
+        except ValueError as error:
+            raise RestFailed(f"{path} answered something else than events") from error
+        self._events_warned = False
+        return found
+
+    async def _answers(self) -> bool:
+        """Whether this REST works at all: what keeps the record from us isn't an outage."""
+        try:
+            return (await self._get("/v2/orders", {"limit": 1})).status_code == 200
+        except RestFailed:
+            return False
+
+    def _do_without_events(self, reason: str, seconds: float) -> None:
+        """Ask for the record no more for a while; say so once, until it works again."""
+        self._no_events_until = asyncio.get_running_loop().time() + seconds
+        if not self._events_warned:
+            self._events_warned = True
+            self._log.warning(
+                "trading.no_event_record",
+                reason=reason,
+                meaning="missed order updates are made from orders and fills instead",
+                next_attempt_seconds=seconds,
+            )
 
     async def orders(self, after_ns: int) -> list[dict[str, Any]]:
         return await self._orders("all", after_ns)
@@ -228,11 +285,13 @@ class HttpTradingRest:
         *,
         accept: str = "application/json",
         named: str = "",
+        is_momentary: Callable[[int], bool] = _is_momentary,
     ) -> httpx.Response:
         """One answer that isn't a refusal for the moment.
 
         Args:
             named: what the path is called in errors, if not by itself.
+            is_momentary: whether the same question may have another answer soon, by the status.
 
         Raises:
             RestFailed: there was none within a few tries.
@@ -241,7 +300,7 @@ class HttpTradingRest:
         wait = 0.0
         for number in range(_TRIES):
             await asyncio.sleep(wait)
-            await self._bucket.take()
+            await self._budget.take()
             self.requests += 1
             wait = self._retry_seconds * 2**number
             try:
@@ -252,7 +311,7 @@ class HttpTradingRest:
             except httpx.HTTPError as error:
                 reason = f"{type(error).__name__} {error}"[:200].strip()
                 continue
-            if not _is_momentary(response.status_code):
+            if not is_momentary(response.status_code):
                 return response
             reason = f"HTTP {response.status_code}"
             if response.status_code == 429:
@@ -260,7 +319,7 @@ class HttpTradingRest:
                 wait = self._throttled_seconds * 2**number
             wait = _retry_after(response, wait)
             if response.status_code == 429:
-                self._bucket.empty(wait)
+                self._budget.empty(wait)
         raise RestFailed(f"{named or path}: {reason}")
 
     async def _ask(
@@ -286,41 +345,6 @@ class HttpTradingRest:
             if response.status_code >= 400:
                 span.fail(f"HTTP {response.status_code}")
             return response
-
-
-def ulid_at(ns: int, *, first: bool = False) -> str:
-    """The last, or the first, ULID of an instant's millisecond (48 bits of time, 80 more)."""
-    value = (ns // 1_000_000) << 80 | (0 if first else (1 << 80) - 1)
-    letters = []
-    for _ in range(26):
-        value, digit = divmod(value, 32)
-        letters.append("0123456789ABCDEFGHJKMNPQRSTVWXYZ"[digit])
-    return "".join(reversed(letters))
-
-
-class _Bucket:
-    """A token bucket; some may be taken at once, since Alpaca counts by the minute."""
-
-    def __init__(self, per_second: float) -> None:
-        self._per_second = per_second
-        self._next = 0.0
-
-    async def take(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        start = max(self._next, now - _BURST / self._per_second)
-        self._next = start + 1.0 / self._per_second
-        if start > now:
-            await asyncio.sleep(start - now)
-
-    def empty(self, seconds: float) -> None:
-        """Let nobody ask for so long."""
-        self._next = max(self._next, asyncio.get_running_loop().time() + seconds)
-
-
-def _is_momentary(status: int) -> bool:
-    """Whether the same question may have another answer soon."""
-    return status == 429 or (status >= 500 and status != 501)
 
 
 def _retry_after(response: httpx.Response, otherwise: float) -> float:
@@ -368,22 +392,6 @@ def _submitted(path: str, order: Mapping[str, Any]) -> int:
         return parse_rfc3339(str(order.get("submitted_at")))
     except ValueError as error:
         raise RestFailed(f"{path}: an order doesn't say when it was submitted") from error
-
-
-def _read_events(path: str, content: bytes) -> list[bytes]:
-    """The data of an event stream, one item a line.
-
-    Raises:
-        RestFailed: it isn't one: no event in it doesn't mean that nothing happened.
-    """
-    found = []
-    for line in content.splitlines():
-        field, _, value = line.partition(b":")
-        if field == b"data":
-            found.append(value.strip())
-        elif line and field not in _EVENT_STREAM_FIELDS:
-            raise RestFailed(f"{path} answered something else than events")
-    return found
 
 
 RestFactory = Callable[[str, Credentials], TradingRest]
