@@ -61,7 +61,8 @@ class Alpaca:
         """Attempts to connect while the proxy's own connection was still open."""
         self.connects = 0
         self.ends: Counter[str] = Counter()
-        self.refusals: deque[int | None] = deque()
+        self.refusals: deque[int | Exception | None] = deque()
+        self.refuses_keys = False
         self.slot_free_at = 0.0
         self.swallow = 0
 
@@ -135,6 +136,8 @@ class Alpaca:
         await asyncio.sleep(self.one_way())
         if self.refusals:
             status = self.refusals.popleft()
+            if isinstance(status, Exception):
+                raise status
             if status is None:
                 await asyncio.sleep(timeout_seconds)
                 raise ConnectFailed(f"no answer within {timeout_seconds:g} s")
@@ -206,7 +209,10 @@ class Line:
         if self.ended or self.half_open or self.mute:
             return
         message = msgspec.json.decode(payload)
-        if message["action"] == "authenticate":
+        if message["action"] == "authenticate" and self._alpaca.refuses_keys:
+            data = {"status": "unauthorized", "action": "authenticate"}
+            self._say({"stream": "authorization", "data": data})
+        elif message["action"] == "authenticate":
             self._authorized = True
             self._say(
                 {

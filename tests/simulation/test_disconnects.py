@@ -29,10 +29,16 @@ TRACES = Weather(has_events=False, exits=True)
 ROUGH = Weather(lag_seconds=3.0, outage_seconds=20.0, swallows=True)
 ROUGH_TRACES = replace(ROUGH, has_events=False, fills_lag_seconds=2.0, exits=True)
 WEATHERS = {
-    "event record": (RECORD, 26),
-    "orders and fills": (TRACES, 26),
+    "event record": (RECORD, 22),
+    "orders and fills": (TRACES, 22),
     "event record, clocks differ": (replace(RECORD, ahead_seconds=0.15), 5),
     "orders and fills, clocks differ": (replace(TRACES, ahead_seconds=0.15), 5),
+    "event record, our clock a minute ahead": (replace(RECORD, ahead_seconds=-70.0), 2),
+    "event record, our clock far behind": (replace(RECORD, ahead_seconds=300.0), 2),
+    "event record, our clock jumps": (replace(RECORD, jump_seconds=3600.0), 2),
+    "orders and fills, our clock a minute behind": (replace(TRACES, ahead_seconds=70.0), 2),
+    "orders and fills, our clock far ahead": (replace(TRACES, ahead_seconds=-300.0), 2),
+    "orders and fills, our clock jumps": (replace(TRACES, jump_seconds=3600.0), 2),
     "event record, REST late and failing": (ROUGH, 5),
     "orders and fills, REST late and failing": (ROUGH_TRACES, 5),
 }

@@ -37,7 +37,7 @@ def complaints(outcome: Outcome) -> list[str]:
     happened = [
         read_event(msgspec.json.encode(event.data), Origin.STREAM)
         for event in outcome.ledger
-        if event.at_ns >= outcome.state.since_ns
+        if event.at_ns >= outcome.since_ns
     ]
     earlier = {event.id for event in outcome.ledger} - {event.event_id for event in happened}
     for consumer in outcome.consumers:
@@ -84,7 +84,7 @@ def _exact(outcome: Outcome, happened: list[OrderEvent], events: list[OrderEvent
 def _reconstructed(
     outcome: Outcome, happened: list[OrderEvent], events: list[OrderEvent]
 ) -> list[str]:
-    since_ns = outcome.state.since_ns
+    since_ns = outcome.since_ns
     # REST doesn't tell when an older order came to the market, so nobody knows if that was since.
     unknown = {e.kind for e in happened if e.event == "new" and e.submitted_ns < since_ns}
     wanted = Counter(

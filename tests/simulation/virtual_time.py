@@ -55,10 +55,14 @@ class VirtualClock:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ahead_ns: int = 0) -> None:
         self._loop = loop
-        self._start_ns = START_NS + ahead_ns
+        self._ahead_ns = ahead_ns
 
     def now_ns(self) -> int:
-        return self._start_ns + round(self._loop.time() * 1e9)
+        return START_NS + self._ahead_ns + round(self._loop.time() * 1e9)
+
+    def jump(self, ns: int) -> None:
+        """Set the clock forward, or back."""
+        self._ahead_ns += ns
 
     def monotonic_ns(self) -> int:
         return round(self._loop.time() * 1e9)

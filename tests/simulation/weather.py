@@ -15,6 +15,7 @@ class Weather:
         lag_seconds: how far REST is behind the stream.
         fills_lag_seconds: how much further the list of fills is behind that.
         ahead_seconds: how far Alpaca's clock is ahead of ours; negative is behind.
+        jump_seconds: how far our clock goes off, forward or back, for a while in the middle.
         outage_seconds: the longest time for which REST fails.
         swallows: whether the stream loses single events without any sign of it.
         rare_events: whether there are events that may come more than once to an order.
@@ -27,6 +28,7 @@ class Weather:
     lag_seconds: float = 0.0
     fills_lag_seconds: float = 0.0
     ahead_seconds: float = 0.0
+    jump_seconds: float = 0.0
     outage_seconds: float = 1.5
     swallows: bool = False
     rare_events: bool = False
@@ -42,13 +44,9 @@ class Weather:
             self.lag_seconds
             or self.fills_lag_seconds
             or self.swallows
-            or abs(self.ahead_seconds) > MOST_AHEAD_SECONDS
             or self.outage_seconds > LONGEST_BRIDGED_SECONDS
         )
 
 
 LONGEST_BRIDGED_SECONDS = 1.5
 """An outage of REST after which, with the pauses between tries, the hold has not ended yet."""
-
-MOST_AHEAD_SECONDS = 0.2
-"""The most by which clocks may differ; those of servers, kept by NTP, differ by milliseconds."""

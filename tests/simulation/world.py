@@ -66,6 +66,11 @@ class Outcome:
     complaints: list[str] = field(default_factory=list)
 
     @property
+    def since_ns(self) -> int:
+        """When the record began, by Alpaca's clock, or a little earlier."""
+        return self.state.since_ns + min(0, int(self.weather.ahead_seconds * 1e9))
+
+    @property
     def in_order(self) -> bool:
         """Whether everything missed was found before fresh events stopped waiting for it."""
         return self.weather.in_order and not self.passed_early
@@ -104,8 +109,8 @@ class World:
         self._passed_early = 0
         self._path = folder
         self._writer: SimulatedWriter | None = None
-        self._feed: OrderFeed | None = None
-        self._source: TradingSource | None = None
+        self.feed: OrderFeed | None = None
+        self.source: TradingSource | None = None
         self._running: asyncio.Task[None] | None = None
         self._changing = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -129,13 +134,14 @@ class World:
     async def run(self) -> Outcome:
         self._task(self.alpaca.trade())
         await asyncio.sleep(self.random.uniform(0, _BEFORE_SECONDS))
-        self._start()
+        self.start()
         for consumer in self.consumers:
             self._task(consumer.live(self._feed_now))
         faults = [
             self._task(self._upstream_faults()),
             self._task(self._consumer_faults()),
             self._task(self._acknowledging()),
+            self._task(self._jump()),
         ]
         await asyncio.sleep(self.weather.seconds)
         await self._calm(faults)
@@ -147,7 +153,7 @@ class World:
         return task
 
     def _feed_now(self) -> OrderFeed | None:
-        return self._feed
+        return self.feed
 
     async def _calm(self, faults: list[asyncio.Task[None]]) -> None:
         """Let nothing more go wrong, and wait until everybody has what there is."""
@@ -162,7 +168,7 @@ class World:
         await asyncio.sleep(_REST_SECONDS)
 
     def _outcome(self) -> Outcome:
-        assert self._writer is not None and self._feed is not None
+        assert self._writer is not None and self.feed is not None
         journal = self._writer.journal
         records: list[OrderRecord] = []
         while more := journal.read(_NAME, len(records)):
@@ -177,10 +183,10 @@ class World:
             dict(self.alpaca.ends),
             self.alpaca.second_lines,
             self.deaths,
-            self._passed_early + self._feed.counts.passed_early,
+            self._passed_early + self.feed.counts.passed_early,
             self.moments,
         )
-        if not self._feed.ready:
+        if not self.feed.ready:
             outcome.complaints.append("the proxy does not say that it is ready")
         for task in [*self._tasks, self._running]:
             if task is not None and task.done() and not task.cancelled() and task.exception():
@@ -190,7 +196,7 @@ class World:
 
     # The proxy's life and death
 
-    def _start(self) -> None:
+    def start(self) -> None:
         self._lives += 1
         epoch = f"epoch-{self.seed}"
         path = self._folder / str(self._lives)
@@ -200,10 +206,10 @@ class World:
         self._writer = SimulatedWriter(
             self.loop, journal, self._fork(f"disk {self._lives}"), self.moments
         )
-        self._feed = OrderFeed(Account(_NAME, Environment.PAPER), self._writer, self.clock)
-        self._feed.open()
-        self._source = TradingSource(
-            self._feed,
+        self.feed = OrderFeed(Account(_NAME, Environment.PAPER), self._writer, self.clock)
+        self.feed.open()
+        self.source = TradingSource(
+            self.feed,
             "wss://alpaca.invalid/stream",
             Credentials("PK", "secret"),
             self.rest,
@@ -212,7 +218,7 @@ class World:
             random=self._fork(f"source {self._lives}"),
             timings=_TIMINGS,
         )
-        self._running = self.loop.create_task(self._source.run())
+        self._running = self.loop.create_task(self.source.run())
 
     def die(self) -> None:
         """Kill the process: what is in memory is gone, what is on the disk is as it is."""
@@ -241,11 +247,11 @@ class World:
 
     def _rise(self) -> None:
         self._changing = False
-        self._start()
+        self.start()
 
     async def _restart(self) -> None:
         """End in order, and begin again."""
-        writer, source, running = self._writer, self._source, self._running
+        writer, source, running = self._writer, self.source, self._running
         if self._changing or writer is None or source is None or running is None:
             return
         self._changing = True
@@ -259,15 +265,15 @@ class World:
         (self._folder / str(self._lives)).rename(self._folder / str(self._lives + 1))
         await asyncio.sleep(self.random.uniform(0.05, 1.0))
         self._changing = False
-        self._start()
+        self.start()
 
     def _begin_again(self) -> None:
         self._task(self._restart())
 
     def _everybody_out(self) -> None:
-        assert self._feed is not None
-        self._passed_early += self._feed.counts.passed_early
-        self._feed = None
+        assert self.feed is not None
+        self._passed_early += self.feed.counts.passed_early
+        self.feed = None
         for consumer in self.consumers:
             consumer.cut(proxy_is_gone=True)
 
@@ -300,6 +306,14 @@ class World:
             if alpaca.line is None and random.random() < 0.1:
                 # While it connects anew, hit it again.
                 self.moments.arm(random.choice(UPSTREAM[1:4]), self._reset)
+
+    async def _jump(self) -> None:
+        """Let our clock go off, and come back."""
+        jump_ns = int(self.weather.jump_seconds * 1e9) * self._fork("jump").choice((1, -1))
+        await asyncio.sleep(self.weather.seconds / 4)
+        self.clock.jump(jump_ns)
+        await asyncio.sleep(self.weather.seconds / 6)
+        self.clock.jump(-jump_ns)
 
     def _reset(self) -> None:
         if self.alpaca.line is not None:

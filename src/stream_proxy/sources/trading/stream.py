@@ -1,8 +1,7 @@
-"""The one connection to an account's trading stream, and what makes up for its silences.
+"""The one connection to an account's trading stream: make it, keep it, make it again.
 
-Two tasks an account. One connects, authorizes, listens, watches for silence and connects again.
-The other reconciles: at once after each connect, a few times soon after (REST lags), now and then
-while all seems well, and often while there is no stream at all.
+Two tasks an account. This one connects, authorizes, listens, watches for silence and connects
+again; the other makes up for the silences (see ``reconciler.py``).
 """
 
 from __future__ import annotations
@@ -11,22 +10,20 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from random import Random
-from typing import TypeVar
 
 import structlog
 
 from stream_proxy.feed.orders import OrderFeed
 from stream_proxy.feed.upstream_status import Cause, UpstreamState
-from stream_proxy.model.time import NS_PER_SECOND
+from stream_proxy.model.time import NS_PER_SECOND, rfc3339
 from stream_proxy.runtime.backoff import Backoff
 from stream_proxy.runtime.clock import Clock
-from stream_proxy.runtime.tracing import NO_TRACER, Span, Tracer
+from stream_proxy.runtime.tracing import NO_TRACER, Tracer
 from stream_proxy.sources.connection_trace import ConnectionTrace
 from stream_proxy.sources.connector import Connect, ConnectFailed, Connection
-from stream_proxy.sources.trading.reconcile import OVERLAP_NS, Position, reconcile, standing_orders
-from stream_proxy.sources.trading.rest import RestFailed, TradingRest
+from stream_proxy.sources.trading.reconciler import Reconciler
+from stream_proxy.sources.trading.rest import TradingRest
 from stream_proxy.wire.alpaca.codec import FrameDamaged
 from stream_proxy.wire.alpaca.requests import Credentials
 from stream_proxy.wire.alpaca.trading_session import (
@@ -39,15 +36,12 @@ from stream_proxy.wire.alpaca.trading_session import (
     Update,
 )
 
-T = TypeVar("T")
-
 _WATCH_SECONDS = 0.25
-_APART_SECONDS = 0.3
-"""How far Alpaca's clock may be from ours, its message's way included."""
-_HELD_RETRY_SECONDS = 1.0
-"""The longest wait after a failure of REST while fresh events wait, too."""
-_SOON_AFTER_SECONDS = (3.0, 15.0, 60.0)
-"""After a connect, until REST has surely caught up with what happened before it."""
+_REFUSED_OFTEN = 3
+"""So many refusals in a row aren't an incident: then the keys are wrong."""
+_REFUSED_SECONDS = 600.0
+_LONGEST_WISH_SECONDS = 600.0
+"""What a server may ask us to wait: a mistaken day must not become a day without updates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +94,6 @@ class TradingSource:
         self._feed = feed
         self._url = url
         self._credentials = credentials
-        self._rest = rest
         self._connect = connect
         self._clock = clock
         self._timings = timings
@@ -109,28 +102,44 @@ class TradingSource:
         )
         self._log = structlog.get_logger("stream_proxy.trading").bind(account=feed.account.name)
         self._trace = ConnectionTrace(tracer, {"alpaca.account": feed.account.name})
+        self._reconciler = Reconciler(
+            feed,
+            rest,
+            self._trace,
+            clock=clock,
+            every_seconds=timings.reconcile_seconds,
+            away_seconds=timings.reconcile_away_seconds,
+            settle_seconds=timings.settle_seconds,
+        )
         self._session: TradingSession | None = None
         self._connection: Connection | None = None
         self._ending = ""
         self._cause = Cause.LOST
         self._wake = asyncio.Event()
         self._stopping = False
-        self._listening_ns = 0
         self._pong_due_ns = 0
         self._pinged_ns = 0
         self._probed_ns = 0
-        self._due = asyncio.Event()
-        self._soon: list[float] = []
         self._holds = 0
-        self._left_out_since_ns = 0
+        self._wish_seconds: float | None = None
+        """How long to wait before the next attempt, where the last one told."""
+        self._refusals = 0
+        self._told_refusal: tuple[str, bool] | None = None
         self.on_status: Callable[[], None] = lambda: None
 
     async def run(self) -> None:
         """Keep the stream connected and the record complete, until `stop`."""
-        reconciling = asyncio.create_task(self._reconcile_for_ever())
+        reconciling = asyncio.create_task(self._reconciler.run())
         try:
             while not self._stopping:
-                why = await self._live_and_die()
+                try:
+                    why = await self._live_and_die()
+                except Exception:
+                    # A bug of ours must not take the account away for good.
+                    self._log.exception("trading.internal_error")
+                    why = "an internal error of the proxy, see the log"
+                    self._cause = Cause.INTERNAL
+                    self._feed.stream_lost()
                 self._trace_end(why)
                 if not self._stopping:
                     await self._wait_after(why)
@@ -171,17 +180,18 @@ class TradingSource:
                 failure.reason,
             )
             self._cause = failure.cause
+            self._wish_seconds = self._wish(failure)
             return f"can't connect: {failure.reason}"
         self._connection = connection
-        self._trace.step("alpaca.authenticate")
         status.connections += 1
         status.open_connections += 1
         status.peak_open_connections = max(status.peak_open_connections, status.open_connections)
-        self._set_state(UpstreamState.AUTHENTICATING, "connected")
-        opened_ns = self._pinged_ns = self._clock.monotonic_ns()
-        self._pong_due_ns = 0
-        self._send()
         try:
+            self._trace.step("alpaca.authenticate")
+            self._set_state(UpstreamState.AUTHENTICATING, "connected")
+            opened_ns = self._pinged_ns = self._clock.monotonic_ns()
+            self._pong_due_ns = 0
+            self._send()
             while not self._ending:
                 await self._nap(_WATCH_SECONDS)
                 self._watch(session, opened_ns)
@@ -205,17 +215,47 @@ class TradingSource:
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()
 
+    def _wish(self, failure: ConnectFailed) -> float | None:
+        """How long to wait because of an HTTP status, in seconds; None where it doesn't matter."""
+        match failure.status:
+            case 429 if failure.retry_after_seconds is not None:
+                return max(1.0, min(failure.retry_after_seconds, _LONGEST_WISH_SECONDS))
+            case 401 | 403 | 404:
+                # Seen during incidents: not worth dying for, nor a hurry.
+                return self._timings.backoff_max_seconds
+            case _:
+                return None
+
     async def _wait_after(self, why: str) -> None:
-        seconds = self._backoff.next_delay_seconds()
-        self._feed.upstream.interrupted(self._cause)
-        if self._feed.upstream.state not in (UpstreamState.REFUSED, UpstreamState.SLOT_TAKEN):
-            self._set_state(UpstreamState.RECONNECTING, why)
-        self._log.warning("trading.interrupted", why=why, next_attempt_seconds=round(seconds, 2))
+        status = self._feed.upstream
+        seconds, self._wish_seconds = self._wish_seconds, None
+        if seconds is None:
+            seconds = self._backoff.next_delay_seconds()
+        status.interrupted(self._cause)
+        if status.state is UpstreamState.REFUSED:
+            self._tell_refusal(seconds)
+        else:
+            if status.state is not UpstreamState.SLOT_TAKEN:
+                self._set_state(UpstreamState.RECONNECTING, why)
+            self._log.warning(
+                "trading.interrupted", why=why, next_attempt_seconds=round(seconds, 2)
+            )
         self._trace.waits(seconds)
         self._ending = ""
         until_ns = self._clock.monotonic_ns() + int(seconds * NS_PER_SECOND)
         while not self._stopping and (left := until_ns - self._clock.monotonic_ns()) > 0:
             await self._nap(left / NS_PER_SECOND)
+
+    def _tell_refusal(self, seconds: float) -> None:
+        """Say when the keys are tried again; in the log only what is new."""
+        why = self._feed.upstream.why
+        told = (why, self._refusals >= _REFUSED_OFTEN)
+        if told != self._told_refusal:
+            self._told_refusal = told
+            self._log.error("trading.refused", why=why, next_attempt_seconds=round(seconds, 2))
+        next_ns = self._clock.now_ns() + int(seconds) * NS_PER_SECOND
+        at = rfc3339(next_ns - next_ns % NS_PER_SECOND)
+        self._set_state(UpstreamState.REFUSED, f"{why}; the next attempt is at {at}")
 
     # What the socket brings
 
@@ -228,10 +268,10 @@ class TradingSource:
             try:
                 event = session.receive(payload)
             except FrameDamaged as damage:
-                # It may have been a fill: only a comparison can tell.
+                # It may have been a fill.
                 self._feed.counts.unreadable += 1
                 self._log.warning("trading.unreadable", reason=str(damage)[:120])
-                self._reconcile_soon()
+                self._reconciler.doubt()
                 continue
             if session.state is not before and session.state is TradingState.LISTENING:
                 self._trace.step("alpaca.subscribe")
@@ -239,7 +279,7 @@ class TradingSource:
                 case Update(data):
                     self._backoff.reset()
                     if not self._feed.receive(data):
-                        self._reconcile_soon()
+                        self._reconciler.doubt()
                 case Listening(first):
                     if first:
                         self._listens()
@@ -263,7 +303,7 @@ class TradingSource:
     def _listens(self) -> None:
         """From here on the stream tells; what was before has to be asked for."""
         self._trace.ready()
-        self._listening_ns = self._clock.now_ns()
+        self._refusals, self._told_refusal = 0, None
         self._probed_ns = self._clock.monotonic_ns()
         if self._feed.hold():
             self._holds += 1
@@ -271,8 +311,7 @@ class TradingSource:
                 self._timings.hold_seconds, self._let_go, self._holds
             )
         self._set_state(UpstreamState.CONNECTED, "listening")
-        self._soon = list(_SOON_AFTER_SECONDS)
-        self._reconcile_soon()
+        self._reconciler.listens()
 
     def _let_go(self, hold: int) -> None:
         """What was missed isn't known after all this time: fresh events wait no longer."""
@@ -294,7 +333,9 @@ class TradingSource:
             f"{status}: check key and secret of the account {self._feed.account.name}; "
             f"paper keys don't work for live, nor live keys for paper",
         )
-        self._log.error("trading.refused", status=status)
+        self._refusals += 1
+        if self._refusals >= _REFUSED_OFTEN:
+            self._wish_seconds = _REFUSED_SECONDS
         self._end(status, Cause.ERROR)
 
     def _send(self) -> None:
@@ -336,113 +377,6 @@ class TradingSource:
             self._probed_ns = now_ns
             session.probe()
             self._send()
-
-    # Reconciling
-
-    def _reconcile_soon(self) -> None:
-        self._due.set()
-
-    async def _reconcile_for_ever(self) -> None:
-        failures = Backoff(0.5, 30.0, Random(0))  # noqa: S311 (spread is not needed here)
-        while True:
-            with self._trace.part("alpaca.reconcile") as span:
-                try:
-                    await self._reconcile(span)
-                    failures.reset()
-                    seconds = self._next_reconcile_seconds()
-                except RestFailed as failure:
-                    seconds = failures.next_delay_seconds()
-                    if self._feed.holding:
-                        seconds = min(seconds, _HELD_RETRY_SECONDS)
-                    span.fail(str(failure))
-                    self._log.warning(
-                        "trading.reconcile_failed",
-                        reason=str(failure),
-                        meaning="events of the last gap may be missing until this works",
-                        next_attempt_seconds=round(seconds, 2),
-                    )
-                except Exception as error:
-                    seconds = failures.next_delay_seconds()
-                    span.fail(type(error).__name__)
-                    self._log.exception("trading.internal_error")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._due.wait()
-            self._due.clear()
-
-    def _next_reconcile_seconds(self) -> float:
-        if self._feed.upstream.state is not UpstreamState.CONNECTED:
-            return self._timings.reconcile_away_seconds
-        return self._soon.pop(0) if self._soon else self._timings.reconcile_seconds
-
-    async def _reconcile(self, span: Span) -> None:
-        """Compare the record with Alpaca's, and fill in what is missing."""
-        feed = self._feed
-        listening_ns = self._listening_ns
-        listens = feed.upstream.state is UpstreamState.CONNECTED
-        standing = await self._ask(feed.standing)
-        state = standing.state
-        if listens:
-            # What was on its way when we began to listen arrives, and clocks may differ.
-            listened = (self._clock.now_ns() - listening_ns) / NS_PER_SECOND
-            await asyncio.sleep(max(0.0, _APART_SECONDS - listened))
-        started_ns = self._clock.now_ns()
-        if state.reconciled_until_ns < state.since_ns + OVERLAP_NS:
-            # The record begins now: what was before isn't ours to tell.
-            feed.note_orders(await standing_orders(self._rest))
-        position = Position(
-            state.since_ns, max(state.reconciled_until_ns, state.since_ns), standing.open_orders
-        )
-        findings = await reconcile(
-            self._rest,
-            position,
-            started_ns,
-            told=lambda ids: self._ask(partial(feed.fills_told, ids)),
-            aggregate=self._is_tired_of_waiting(started_ns),
-        )
-        found = findings.events
-        span.set({"events": len(found), "exact": findings.exact})
-        settled_ns = started_ns - int(self._timings.settle_seconds * NS_PER_SECOND)
-        if not findings.exact:
-            # What happened after we listened comes by the stream, unless it had time enough.
-            apart_ns = int(_APART_SECONDS * NS_PER_SECOND)
-            limit_ns = max(settled_ns, listening_ns + apart_ns) if listens else started_ns
-            # Where the stream has brought the event itself, that one takes its place.
-            held = {event.kind: event for event in feed.held()}
-            found = [held.get(e.kind, e) for e in found if e.timestamp_ns <= limit_ns]
-        if self._listening_ns != listening_ns:
-            # There is one more gap before what is held now, and the next round begins at once.
-            # What was found waits with it, lest fresh events pass it when the hold is over.
-            feed.found(found, settles=False)
-            return
-        feed.found(found, settles=not (findings.left_out or findings.unreadable))
-        if findings.unreadable:
-            self._log.warning(
-                "trading.unreadable_record", events=findings.unreadable, reason=findings.reason
-            )
-            raise RestFailed(f"{findings.unreadable} events of Alpaca's record can't be read")
-        if findings.left_out:
-            self._left_out_since_ns = self._left_out_since_ns or started_ns
-            raise RestFailed(f"fills of {findings.left_out} orders are not shown yet")
-        self._left_out_since_ns = 0
-        complete = listens and feed.upstream.state is UpstreamState.CONNECTED
-        feed.note_reconciled(started_ns if listens else settled_ns, complete=complete)
-
-    def _is_tired_of_waiting(self, now_ns: int) -> bool:
-        """Whether fills that REST doesn't show have had time enough."""
-        since_ns = self._left_out_since_ns
-        return bool(since_ns) and now_ns - since_ns > _SOON_AFTER_SECONDS[-1] * NS_PER_SECOND
-
-    async def _ask(self, question: Callable[[Callable[[T], None]], None]) -> T:
-        """Wait for the journal's answer."""
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-
-        def done(value: T) -> None:
-            if not answer.done():
-                answer.set_result(value)
-
-        question(done)
-        return await answer
 
     # Bookkeeping
 
