@@ -228,6 +228,7 @@ class App:
 
     async def stop(self) -> None:
         """Stop accepting, free Alpaca's slots with close frames, let the consumers go."""
+        self.readiness.stopping = True
         with self.traces.start("proxy.drain"):
             await self._drain()
         await self.traces.close()

@@ -90,6 +90,7 @@ class OrderDesk:
         self._log = structlog.get_logger("stream_proxy.orders")
         self._writer: JournalWriter | None = None
         self._running: dict[str, _Running] = {}
+        self._listers: dict[str, TradingRest] = {}
         self._opened = asyncio.Event()
         self._pruning: asyncio.Task[None] | None = None
 
@@ -131,6 +132,8 @@ class OrderDesk:
                 task.cancel()
         for account in running:
             await account.rest.close()
+        for lister in self._listers.values():
+            await lister.close()
         if self._writer is not None:
             await asyncio.to_thread(self._writer.stop)
             self._writer = None
@@ -145,15 +148,21 @@ class OrderDesk:
 
         None are given where there are no keys, or REST doesn't answer.
         """
-        for access in self.accounts.values():
-            rest = self._rest_for(access.rest_url, access.credentials)
+        for name, access in self.accounts.items():
+            # The account's own, where it runs: its budget counts all that is asked of Alpaca.
+            running = self._running.get(name)
+            rest = running.rest if running is not None else self._lister(name, access)
             try:
                 return await rest.option_contracts(underlying)
             except RestFailed as failure:
                 self._log.warning("options.not_listed", reason=str(failure))
-            finally:
-                await rest.close()
         return []
+
+    def _lister(self, name: str, access: AccountAccess) -> TradingRest:
+        """REST of an account that nobody asked for yet."""
+        if name not in self._listers:
+            self._listers[name] = self._rest_for(access.rest_url, access.credentials)
+        return self._listers[name]
 
     @property
     def journal_waiting(self) -> int:
@@ -194,7 +203,8 @@ class OrderDesk:
         feed = OrderFeed(access.account, writer, self._clock)
         feed.trouble = self.trouble
         feed.open()
-        rest = self._rest_for(access.rest_url, access.credentials)
+        rest = self._lister(access.account.name, access)
+        del self._listers[access.account.name]
         source = TradingSource(
             feed,
             access.stream_url,

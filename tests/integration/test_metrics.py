@@ -85,6 +85,15 @@ async def test_the_port_of_health_shows_them_too(alpaca: SimulatorProcess) -> No
         assert "alpaca_proxy_messages_received_total" in there.text
 
 
+async def test_a_form_that_is_none_gets_the_plain_one(alpaca: SimulatorProcess) -> None:
+    """Nonsense in a header is no reason for a traceback."""
+    async with running_app(alpaca.streams) as app, httpx.AsyncClient(trust_env=False) as http:
+        for accept in ("application/openmetrics-text; version=abc", ";;;", "q=x"):
+            answer = await http.get(f"{app.metrics_address}/metrics", headers={"Accept": accept})
+            assert answer.status_code == 200
+            assert "alpaca_proxy" in answer.text
+
+
 async def test_strangers_are_refused(alpaca: SimulatorProcess) -> None:
     """A page that rebinds its name, or of another origin, reads nothing."""
     async with running_app(alpaca.streams, orders="off") as app, asked(app) as client:

@@ -34,7 +34,11 @@ _COMPRESSED_ABOVE_BYTES = 1000
 
 def exposition(request: Request, registry: CollectorRegistry) -> Response:
     """OpenMetrics for who asks for it, else the text form 0.0.4."""
-    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    try:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    except (TypeError, ValueError):
+        # A version that is none, say: who asks for nonsense gets the plain form.
+        encode, content_type = choose_encoder("")
     return Response(encode(registry), media_type=content_type)
 
 

@@ -79,6 +79,8 @@ class Readiness:
         self._orders = orders
         self._market = market
         self._trouble_since_ns = 0
+        self.stopping = False
+        """Whether the proxy goes down: then it is ready for nobody."""
 
     def look(self, now_ns: int) -> None:
         """Note when the journal began to fail."""
@@ -112,6 +114,8 @@ class Readiness:
         else:
             conditions = self.conditions(now_ns)
         waiting = [c.reason(detailed) for c in conditions if not c.ready]
+        if self.stopping:
+            waiting.append("the proxy is going down: use another, or come back in a moment")
         names = [account] if account else self._orders.accounts
         return ReadinessReport(
             ready=not waiting,

@@ -64,6 +64,7 @@ class Outbox:
         "closed",
         "dropped_messages",
         "frames",
+        "held_bytes",
         "max_bytes",
         "messages",
         "meter",
@@ -85,6 +86,8 @@ class Outbox:
         self._now_ns = 0
         self._paused = False
         self.max_bytes = max_bytes
+        self.held_bytes = 0
+        """What was taken from here and still waits for its peer; it counts against the bound."""
         self.meter: Meter | None = None
         """Counts by class what doesn't go straight to the socket; set by the hub."""
         self.closed = False
@@ -122,7 +125,7 @@ class Outbox:
         meter = self.meter if messages else None
         counts = meter.queue(frames) if meter is not None else _NOTHING
         size = sum(map(len, frames))
-        if self.closed or self._queued_bytes + size > self.max_bytes:
+        if self.closed or self._queued_bytes + self.held_bytes + size > self.max_bytes:
             self.dropped_messages += messages
             if meter is not None:
                 meter.drop(counts)
@@ -184,7 +187,7 @@ class Outbox:
     @property
     def queued_bytes(self) -> int:
         """What waits now."""
-        return self._queued_bytes
+        return self._queued_bytes + self.held_bytes
 
     @property
     def paused(self) -> bool:
@@ -196,7 +199,7 @@ class Outbox:
             frames=self.frames,
             bytes=self.bytes,
             queued_messages=sum(waiting[1] for waiting in self._queue),
-            queued_bytes=self._queued_bytes,
+            queued_bytes=self.queued_bytes,
             peak_queued_bytes=self.peak_queued_bytes,
             paused=self._paused,
             dropped_messages=self.dropped_messages,

@@ -163,6 +163,9 @@ class ServedPeer(H2Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._server.peers.pop(self, self) is None:
             super().connection_lost(exc)
+        else:
+            # It was never let in; the server must not keep what was made for it.
+            self.handler.close()
 
     def go_away(self) -> None:
         """Tell the client that no new call will be served here."""

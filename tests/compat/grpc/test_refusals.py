@@ -187,3 +187,31 @@ async def test_gaps_and_their_ends_are_told_to_who_asked() -> None:
     sequences = [item.sequence for item in call.items]
     assert sequences == sorted(set(sequences))
     assert not silent.notices
+
+
+async def test_what_a_caller_sends_is_echoed_in_part(alpaca: SimulatorProcess) -> None:
+    """Long texts make long headers, which take seconds to compress and are not read anyway."""
+    long = "A" * 200_000
+    async with proxied(alpaca) as (_, client):
+        for method, request in (
+            ("StreamQuotes", {"feed": long}),
+            ("StreamQuotes", {"slow_policy": long}),
+            ("StreamQuotes", {"symbols": [long]}),
+            ("StreamOptionQuotes", {"symbols": [long]}),
+            ("StreamOptionQuotes", {"underlyings": [long]}),
+            ("StreamOrderUpdates", {"account": long}),
+            ("StreamOrderUpdates", {"since": long}),
+        ):
+            end = await refused(client, method, **request)
+            assert len(end.text) < 1000
+            assert all(len(value) < 400 for value in end.more.values())
+
+
+async def test_a_crowd_of_underlyings_is_refused(alpaca: SimulatorProcess) -> None:
+    """Each is asked for over REST, and what may be asked there is counted by the account."""
+    async with proxied(alpaca) as (_, client):
+        many = [f"A{number}" for number in range(100)]
+        end = await refused(client, "StreamOptionQuotes", underlyings=many)
+        assert end.reason == "TOO_MANY_UNDERLYINGS"
+        end = await refused(client, "StreamOptionQuotes", underlyings=["AAPL,MSFT&x=1"])
+        assert end.reason == "INVALID_SYMBOL"

@@ -22,7 +22,12 @@ from h2.settings import SettingCodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_proxy.hub.hub import Hub
+from stream_proxy.model.feeds import FEEDS
+from stream_proxy.model.topics import SubscriptionSet
+from stream_proxy.outlets.grpc.shapes import GrpcShape
 from stream_proxy.outlets.grpc.writer import StreamWriter
+from stream_proxy.wire.alpaca.codec import MSGPACK
 from stream_proxy.wire.grpc.boundaries import count_messages
 from stream_proxy.wire.grpc.data_frames import (
     SharedDataFrames,
@@ -258,7 +263,7 @@ def test_every_byte_arrives_in_order_and_in_the_windows(
         for writer in rig.writers:
             assert not writer.outbox.paused
             assert not writer.unsent_bytes
-            assert writer.outbox.max_bytes == 1 << 30
+            assert not writer.outbox.queued_bytes
         await rig.close()
 
     run(scene())
@@ -317,11 +322,11 @@ async def test_what_the_writer_keeps_counts_against_the_bound() -> None:
     """The outbox and the payload that left it hold no more than the bound together."""
     rig = Rig(window=0)
     writer = rig.writers[0]
-    writer.outbox.max_bytes = writer._max_bytes = 1000
+    writer.outbox.max_bytes = 1000
     await rig.begin()
     rig.offer(batch(595))  # 600 with its prefix: kept by the writer
     rig.offer(batch(395))
-    assert writer.unsent_bytes + writer.outbox.queued_bytes == 1000
+    assert writer.outbox.queued_bytes == 1000
     assert not rig.overflows
     rig.offer(batch(0))
     assert rig.overflows == 1
@@ -373,3 +378,48 @@ def test_a_client_would_notice_a_byte_too_many() -> None:
     client.hear(server.data_to_send())
     with pytest.raises(FlowControlError):
         client.hear(data_frames(bytes(101), 1, 16_384))
+
+
+async def test_what_the_writer_keeps_is_not_delivered_yet() -> None:
+    """Counts, age and bytes tell of a peer that gives no window, and are put right afterwards."""
+    rig = Rig(window=0)
+    writer = rig.writers[0]
+    hub = Hub(FEEDS["sip"].types)
+    shape = GrpcShape("StreamQuotes", MSGPACK, "epoch", "test")
+    hub.set_topics(writer.outbox, shape, SubscriptionSet({"quotes": ["*"]}))
+    await rig.begin()
+    flow = hub.flows["grpc"]
+    for messages in (3, 2):
+        flow.route({"q": messages}, 1)
+        rig.offer(batch(*[20] * messages))
+    assert flow.delivered() == {"q": 0}
+    assert flow.waiting() == {"q": 5}
+    assert writer.outbox.statistics().messages == 0
+    assert writer.outbox.queued_bytes == 125
+    rig.client.set(INITIAL_WINDOW_SIZE=65_535)
+    await rig.finish()
+    assert flow.delivered() == {"q": 5}
+    assert flow.waiting() == {"q": 0}
+    assert writer.outbox.statistics().messages == 5
+    await rig.close()
+
+
+async def test_what_the_writer_keeps_is_dropped_with_its_call() -> None:
+    """And cut for its age, like all that waits."""
+    rig = Rig(window=0)
+    writer = rig.writers[0]
+    hub = Hub(FEEDS["sip"].types)
+    shape = GrpcShape("StreamQuotes", MSGPACK, "epoch", "test")
+    hub.set_topics(writer.outbox, shape, SubscriptionSet({"quotes": ["*"]}))
+    await rig.begin()
+    flow = hub.flows["grpc"]
+    flow.route({"q": 3}, 1)
+    rig.offer(batch(20, 20, 20))
+    writer._held_since_ns -= 1 << 62
+    writer.tick(asyncio.get_running_loop().time())
+    assert rig.overflows == 1
+    writer.close()
+    assert flow.dropped == {"q": 3}
+    assert flow.waiting() == {"q": 0}
+    assert flow.delivered() == {"q": 0}
+    await rig.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import Message
 from grpclib.exceptions import GRPCError
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _FAREWELL_SECONDS = 5.0
 """How long a caller may take to read why its call ends."""
+
+
+T = TypeVar("T")
 
 
 class StreamingCall:
@@ -49,6 +52,7 @@ class StreamingCall:
         self._response = response
         self._notices = notices
         self._loop = asyncio.get_running_loop()
+        self._ending: asyncio.Future[GRPCError] = self._loop.create_future()
         limits = outlet.limits
         self.writer = StreamWriter(
             stream._stream,
@@ -74,15 +78,30 @@ class StreamingCall:
         """
         await self.writer.run()
 
+    async def heed(self, answer: asyncio.Future[T]) -> T:
+        """Wait for an answer, or for the end of the call.
+
+        Raises:
+            GRPCError: it ended.
+        """
+        either: list[asyncio.Future[Any]] = [answer, self._ending]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if self._ending.done():
+            raise self._ending.result()
+        return answer.result()
+
     def release(self) -> None:
         """Let go of everything that the call holds; more than once does nothing more."""
         self.outbox.close()
+        self.writer.close()
         self.outlet.counts.leave(self.identity, self.outbox)
 
     def end(self, error: GRPCError) -> None:
         """End with a status, which goes out behind what was written; at once if it can't."""
         self.release()
         self.writer.end(error)
+        if not self._ending.done():
+            self._ending.set_result(error)
         self._loop.call_later(_FAREWELL_SECONDS, self._abandon)
 
     def _abandon(self) -> None:
@@ -108,7 +127,7 @@ class StreamingCall:
 
     def tick(self, now: float) -> None:
         """Once a second: the age of what waits."""
-        self.outbox.tick(int(now * 1e9))
+        self.writer.tick(now)
 
     # What is told
 
@@ -147,6 +166,6 @@ class StreamingCall:
             connected_ns=self.connected_ns,
             outbox=self.outbox,
             outbox_now_ns=int(self._loop.time() * 1e9),
-            unsent_bytes=self.writer.unsent_bytes,
+            lag_ns=self.writer.held_ns(),
             **more,
         )

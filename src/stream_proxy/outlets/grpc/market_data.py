@@ -113,7 +113,7 @@ class MarketDataCall(StreamingCall):
         self.handler.subscribe(self.consumer, topics, settle)
         try:
             async with asyncio.timeout_at(deadline):
-                await asyncio.shield(answer)
+                await self.heed(answer)
         except TimeoutError:
             # It will be made good: the interest stands, and a gap is open until then.
             self.outlet.counts.unconfirmed_acknowledgements += 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -143,7 +144,7 @@ class OrderCall(StreamingCall):
         self.feed.join(self.consumer, start, joined)
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                found = await answer
+                found = await self.heed(answer)
         except TimeoutError:
             raise _silent(self.feed) from None
         if isinstance(found, CannotResume):
@@ -151,13 +152,12 @@ class OrderCall(StreamingCall):
         return found
 
     def _frame(self, record: OrderRecord) -> bytes:
-        response = order_updates_response(record, self.feed.account.environment.value)
-        order = response.update.order
-        if self._order_ids and order.id not in self._order_ids:
+        told = _told(record, self.feed.account.environment.value)
+        if self._order_ids and told.order_id not in self._order_ids:
             return b""
-        if self._symbols and order.symbol not in self._symbols:
+        if self._symbols and told.symbol not in self._symbols:
             return b""
-        return grpc_message(response.SerializeToString())
+        return told.message
 
     def _lost(self, refused: CannotResume) -> None:
         self.end(_out_of_range(refused.reason))
@@ -183,6 +183,20 @@ class OrderCall(StreamingCall):
 
     def status(self, now_ns: int) -> ConsumerStatus:
         return self._status(account=self.feed.account.name)
+
+
+class _Told(NamedTuple):
+    order_id: str
+    symbol: str
+    message: bytes
+
+
+@lru_cache(maxsize=1000)
+def _told(record: OrderRecord, source: str) -> _Told:
+    """An event as it goes out, made once for all who get it."""
+    response = order_updates_response(record, source)
+    order = response.update.order
+    return _Told(order.id, order.symbol, grpc_message(response.SerializeToString()))
 
 
 def _out_of_range(text: str) -> GRPCError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, Protocol
@@ -27,7 +28,7 @@ from stream_proxy.outlets.grpc.orders import (
     acknowledge_order_updates,
     stream_order_updates,
 )
-from stream_proxy.outlets.grpc.refusals import going_down, refusal
+from stream_proxy.outlets.grpc.refusals import going_down, invalid_symbol, refusal
 from stream_proxy.outlets.grpc.requests import MARKET_DATA, credentials_of, receive
 from stream_proxy.outlets.grpc.shapes import GrpcShape
 from stream_proxy.outlets.limits import ConsumerLimits, OutletCounts
@@ -39,6 +40,10 @@ from stream_proxy.wire.grpc.data_frames import SharedDataFrames
 from stream_proxy.wire.grpc.occ import matches_underlying
 
 SERVICE = "cream.v1.StreamProxyService"
+
+
+_MOST_UNDERLYINGS = 50
+_UNDERLYING = re.compile(r"[A-Z][A-Z0-9.]{0,9}")
 
 
 class GrpcLobby(Protocol):
@@ -194,7 +199,17 @@ class GrpcOutlet:
             wanted = handler.demand.wanted()
             asked = {symbol for channel in wanted.channels() for symbol in wanted.symbols(channel)}
         found: dict[str, None] = {}
-        for underlying in underlyings:
+        wanted_names = list(dict.fromkeys(name.upper() for name in underlyings))
+        if len(wanted_names) > _MOST_UNDERLYINGS:
+            raise refusal(
+                Status.RESOURCE_EXHAUSTED,
+                f"{len(wanted_names)} underlyings in one call are too many",
+                "TOO_MANY_UNDERLYINGS",
+                f"Ask for {_MOST_UNDERLYINGS} at the most",
+            )
+        for underlying in wanted_names:
+            if not _UNDERLYING.fullmatch(underlying):
+                raise invalid_symbol(underlying, "is no underlying: one is called like AAPL")
             listed = await self.lobby.list_contracts(underlying)
             # What REST lists is right by itself: an index has contracts of several roots.
             mine = [*listed, *(name for name in asked if matches_underlying(name, underlying))]

@@ -14,6 +14,7 @@ from grpclib.exceptions import GRPCError
 from stream_proxy.wire.alpaca.codes import ErrorCode
 
 DOMAIN = "alpaca-stream-proxy"
+_TEXT_CHARACTERS, _VALUE_CHARACTERS = 600, 300
 
 _STATUS_OF = {
     400: Status.INVALID_ARGUMENT,
@@ -33,14 +34,27 @@ _STATUS_OF = {
 def refusal(
     status: Status, text: str, reason: str, cure: str = "", retry_seconds: int = 0, **more: str
 ) -> GRPCError:
-    """An end with a reason that programs can read, and a cure for people."""
-    metadata = {key: text for key, text in {**more, "cure": cure}.items() if text}
+    """An end with a reason that programs can read, and a cure for people.
+
+    Texts may hold what a caller sent. They are cut: they travel as HTTP/2 headers, where 40 KB take
+    seconds to compress, and callers read no more than 8 KB.
+    """
+    text = _cut(text, _TEXT_CHARACTERS)
+    metadata = {
+        key: _cut(value, _VALUE_CHARACTERS)
+        for key, value in {**more, "cure": cure}.items()
+        if value
+    }
     details: list[Message] = [ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)]
     if retry_seconds:
         info = RetryInfo()
         info.retry_delay.seconds = retry_seconds
         details.append(info)
     return GRPCError(status, f"{text}. {cure}" if cure else text, details)
+
+
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else f"{text[:characters]}…"
 
 
 def refused_upstream(code: ErrorCode, symbols: str = "") -> GRPCError:

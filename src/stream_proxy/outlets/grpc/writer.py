@@ -14,7 +14,9 @@ from grpclib.protocol import Stream
 from h2.connection import H2Connection
 from h2.stream import H2Stream
 
+from stream_proxy.hub.flow import Counts
 from stream_proxy.hub.outbox import Outbox
+from stream_proxy.wire.grpc.boundaries import count_messages
 from stream_proxy.wire.grpc.data_frames import (
     SharedDataFrames,
     data_frames,
@@ -53,8 +55,11 @@ class StreamWriter:
         self._h2_stream: H2Stream = self._h2.streams[stream.id]
         self._transport = stream._transport
         self._write_ready = stream.connection.write_ready
-        self._max_bytes = max_bytes
+        self._max_age_ns = max_age_ns
         self._rest: memoryview | None = None
+        self._held_messages = 0
+        self._held_counts: Counts = {}
+        self._held_since_ns = 0
         self._begun = 0
         """What is left of a message that was written in part."""
         self._stuck = asyncio.Event()
@@ -86,13 +91,54 @@ class StreamWriter:
             if not self._write_ready.is_set():
                 self._wait()
         elif payload:
-            self._keep(memoryview(payload))
+            self._hold(payload)
             self._wait()
 
+    def _hold(self, payload: bytes) -> None:
+        """Keep what the peer has no room for: it is not delivered yet, whoever counts."""
+        outbox = self.outbox
+        self._held_since_ns = int(self._loop.time() * 1e9)
+        self._held_messages = count_messages(payload)
+        outbox.messages -= self._held_messages
+        if outbox.meter is not None and self._held_messages:
+            self._held_counts = outbox.meter.queue([payload])
+        self._keep(memoryview(payload))
+
     def _keep(self, rest: memoryview) -> None:
-        """What is kept here counts against the outbox's bound too."""
         self._rest = rest or None
-        self.outbox.max_bytes = self._max_bytes - len(rest)
+        self.outbox.held_bytes = len(rest)
+        if self._rest is None:
+            self._settle(self._held_messages, 0)
+
+    def _settle(self, delivered: int, dropped: int) -> None:
+        """What was held has gone, or never will."""
+        outbox, meter = self.outbox, self.outbox.meter
+        outbox.messages += delivered
+        outbox.dropped_messages += dropped
+        if meter is not None:
+            for letter in self._held_counts:
+                waited_ns = int(self._loop.time() * 1e9) - self._held_since_ns
+                meter.resume({letter: delivered}, waited_ns)
+                meter.drop({letter: dropped})
+        self._held_messages, self._held_counts = 0, {}
+
+    def close(self) -> None:
+        """Give up what is held."""
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            left = count_messages(bytes(rest[self._begun :])) + bool(self._begun)
+            self.outbox.held_bytes = 0
+            self._settle(max(self._held_messages - left, 0), min(left, self._held_messages))
+
+    def held_ns(self) -> int:
+        """For how long the peer has had no room."""
+        return 0 if self._rest is None else int(self._loop.time() * 1e9) - self._held_since_ns
+
+    def tick(self, now: float) -> None:
+        """Once a second: the age of what waits."""
+        self.outbox.tick(int(now * 1e9))
+        if self.held_ns() > self._max_age_ns:
+            self.outbox.overflow()
 
     def _wait(self) -> None:
         self.outbox.pause()
