@@ -120,9 +120,10 @@ def test_refused_keys_are_tried_ever_more_rarely(tmp_path: Path) -> None:
         world.alpaca.refuses_keys = True
         assert world.alpaca.line is not None
         world.alpaca.line.reset()
+        await asyncio.sleep(100)
         before = feed.upstream.connections
-        await asyncio.sleep(3600)
-        assert 6 <= feed.upstream.connections - before <= 9
+        await asyncio.sleep(3500)
+        assert 5 <= feed.upstream.connections - before <= 6
         refused = [line for line in lines if line["event"] == "trading.refused"]
         assert [line["next_attempt_seconds"] == 600 for line in refused] == [False, True]
         assert all("check key and secret" in line["why"] for line in refused)
@@ -139,6 +140,21 @@ def test_refused_keys_are_tried_ever_more_rarely(tmp_path: Path) -> None:
         world.alpaca.line.reset()
         await asyncio.sleep(20)
         assert len([line for line in lines if line["event"] == "trading.refused"]) > 2
+
+    in_a_world(tmp_path, story)
+
+
+def test_refusals_that_pass_soon_cost_no_long_pause(tmp_path: Path) -> None:
+    async def story(world: World, feed: OrderFeed, lines: Lines) -> None:
+        world.alpaca.refuses_keys = True
+        assert world.alpaca.line is not None
+        world.alpaca.line.reset()
+        before = feed.upstream.connections
+        while feed.upstream.connections < before + 4:
+            await asyncio.sleep(0.1)
+        world.alpaca.refuses_keys = False
+        await asyncio.sleep(20)
+        assert feed.ready
 
     in_a_world(tmp_path, story)
 

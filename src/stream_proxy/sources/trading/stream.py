@@ -37,11 +37,10 @@ from stream_proxy.wire.alpaca.trading_session import (
 )
 
 _WATCH_SECONDS = 0.25
-_REFUSED_OFTEN = 3
-"""So many refusals in a row aren't an incident: then the keys are wrong."""
-_REFUSED_SECONDS = 600.0
-_LONGEST_WISH_SECONDS = 600.0
-"""What a server may ask us to wait: a mistaken day must not become a day without updates."""
+_REFUSED_OFTEN, _REFUSED_LONG_SECONDS = 3, 60.0
+"""So many refusals in a row, over such a time, aren't an incident: then the keys are wrong."""
+_LONGEST_PAUSE_SECONDS = 600.0
+"""Also where a server asks for more: a mistaken day must not become a day without updates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ class TradingSource:
         self._holds = 0
         self._wish_seconds: float | None = None
         """How long to wait before the next attempt, where the last one told."""
-        self._refusals = 0
+        self._refusals = self._refused_since = 0
         self._told_refusal: tuple[str, bool] | None = None
         self.on_status: Callable[[], None] = lambda: None
 
@@ -219,7 +218,7 @@ class TradingSource:
         """How long to wait because of an HTTP status, in seconds; None where it doesn't matter."""
         match failure.status:
             case 429 if failure.retry_after_seconds is not None:
-                return max(1.0, min(failure.retry_after_seconds, _LONGEST_WISH_SECONDS))
+                return max(1.0, min(failure.retry_after_seconds, _LONGEST_PAUSE_SECONDS))
             case 401 | 403 | 404:
                 # Seen during incidents: not worth dying for, nor a hurry.
                 return self._timings.backoff_max_seconds
@@ -249,7 +248,7 @@ class TradingSource:
     def _tell_refusal(self, seconds: float) -> None:
         """Say when the keys are tried again; in the log only what is new."""
         why = self._feed.upstream.why
-        told = (why, self._refusals >= _REFUSED_OFTEN)
+        told = (why, seconds >= _LONGEST_PAUSE_SECONDS)
         if told != self._told_refusal:
             self._told_refusal = told
             self._log.error("trading.refused", why=why, next_attempt_seconds=round(seconds, 2))
@@ -333,9 +332,12 @@ class TradingSource:
             f"{status}: check key and secret of the account {self._feed.account.name}; "
             f"paper keys don't work for live, nor live keys for paper",
         )
+        now = self._clock.monotonic_ns()
+        self._refused_since = self._refused_since if self._refusals else now
         self._refusals += 1
-        if self._refusals >= _REFUSED_OFTEN:
-            self._wish_seconds = _REFUSED_SECONDS
+        long_ago = now - self._refused_since > _REFUSED_LONG_SECONDS * NS_PER_SECOND
+        if self._refusals >= _REFUSED_OFTEN and long_ago:
+            self._wish_seconds = _LONGEST_PAUSE_SECONDS
         self._end(status, Cause.ERROR)
 
     def _send(self) -> None:
