@@ -21,7 +21,8 @@ from bench.results import short
 README = ROOT / "README.md"
 FIGURES = ROOT / "docs" / "figures"
 _RESULTS = ROOT / "bench" / "results"
-_QUESTIONS = ("fanout", "latency", "grpc", "growth")
+_QUESTIONS = ("fanout", "latency", "grpc", "orders", "growth")
+_SHARES = ("p50", "p99")
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
@@ -49,6 +50,7 @@ def section() -> str:
         _fanout(results["fanout"]["rows"]),
         _latency(results["latency"]["rows"]),
         _grpc(results["grpc"]["rows"]),
+        _orders(results["orders"]["rows"]),
         _growth(results["growth"]["rows"]),
         _missed([v for result in results.values() for v in result["verdicts"]]),
         _machine(results),
@@ -139,6 +141,24 @@ def _grpc(rows: Sequence[dict[str, Any]]) -> str:
     ]
     for rate, kinds in delays.items():
         cells = [f"{kinds[kind][share]:,.0f}" for kind in (OURS, PLAIN) for share in ("p50", "p99")]
+        lines.append(f"| {rate:,} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _orders(rows: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        "Delay of an order update in µs, from its sender to a consumer, with the journal and",
+        "without it:",
+        "",
+        "| updates/s | with: p50 | p99 | without: p50 | p99 |",
+        "|--:|--:|--:|--:|--:|",
+    ]
+    rates: dict[int, dict[str, dict[str, float]]] = {}
+    for row in rows:
+        if "delay_us" in row:  # the last row is about the disk alone
+            rates.setdefault(row["events_per_second"], {})[row["journal"]] = row["delay_us"]
+    for rate, of in rates.items():
+        cells = [f"{of[kind][share]:,.0f}" for kind in ("with", "without") for share in _SHARES]
         lines.append(f"| {rate:,} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
