@@ -37,7 +37,13 @@ def test_the_same_tests_pass_interpreted(tmp_path: Path) -> None:
 
     python("-c", CHECK, str(tmp_path))
     outcome = python(
-        *("-m", "pytest", "tests/unit/wire/test_codec.py", "tests/unit/hub", "tests/unit/wire/grpc"),
+        *(
+            "-m",
+            "pytest",
+            "tests/unit/wire/test_codec.py",
+            "tests/unit/hub",
+            "tests/unit/wire/grpc",
+        ),
         "tests/integration/test_throughput.py",
     )
     assert "passed" in outcome and "skipped" not in outcome

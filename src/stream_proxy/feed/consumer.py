@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from stream_proxy.hub.demand import Request
-from stream_proxy.hub.hub import Shape
 from stream_proxy.hub.outbox import Outbox
+from stream_proxy.hub.routes import Shape
 from stream_proxy.model.topics import SubscriptionSet
 from stream_proxy.wire.alpaca.codes import ErrorCode
 

