@@ -25,6 +25,8 @@ from stream_proxy.runtime.grpc_server import GrpcLimits, GrpcServer
 from stream_proxy.runtime.tracing import Tracer
 from stream_proxy.wire.grpc import stream_proxy_pb2 as pb
 
+_LOOK_NS = 100_000_000
+
 Certificates = Callable[[], tuple[Path, Path]]
 
 
@@ -64,6 +66,8 @@ class GrpcDesk:
         self._started_ns = clock.now_ns()
         self._limits = limits
         self._server: GrpcServer | None = None
+        self._ready = False
+        self._looked_ns = -_LOOK_NS
         self.outlet = GrpcOutlet(
             self, doorkeeper, limits, clock, _default_feeds(settings), self._serving, tracer
         )
@@ -93,7 +97,7 @@ class GrpcDesk:
     def _serving(self, name: str) -> bool | None:
         """What the health service says: all, a feed, or an account."""
         if not name:
-            return self._readiness.report(self._clock.now_ns()).ready
+            return self._all_ready()
         handler = self._handlers().get(name)
         if handler is not None:
             return handler.upstream.state is UpstreamState.CONNECTED
@@ -104,6 +108,15 @@ class GrpcDesk:
             feed = self._desk.feeds.get(name)
             return feed is not None and feed.ready
         return None
+
+    def _all_ready(self) -> bool:
+        """As ``/readyz`` says; looked at once for all who watch at the same time."""
+        now_ns = self._clock.monotonic_ns()
+        if now_ns - self._looked_ns > _LOOK_NS:
+            self._looked_ns = now_ns
+            conditions = self._readiness.conditions(self._clock.now_ns())
+            self._ready = not self._readiness.stopping and all(c.ready for c in conditions)
+        return self._ready
 
     # Life
 
