@@ -194,7 +194,7 @@ def recorded(path: Path) -> list[OrderRecord]:
     with copied_journal(path) as copy:
         journal = opened(copy)
         try:
-            return journal.read("paper", 0)
+            return journal.read("paper", 0, limit=1 << 30)
         finally:
             journal.abandon()
 

@@ -37,7 +37,7 @@ def snapshot(journal: Journal) -> Snapshot:
     for account in journal.accounts():
         found[account] = (
             journal.account(account),
-            journal.read(account, 0),
+            journal.read(account, 0, limit=1 << 30),
             [journal.cursor(account, cursor) for cursor in CURSORS],
             journal.open_orders(account),
         )
