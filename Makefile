@@ -13,7 +13,7 @@ COMPILED := hatch_build.py src/stream_proxy/hub/distribute.py src/stream_proxy/w
 	src/stream_proxy/wire/grpc/boundaries.py src/stream_proxy/wire/grpc/transcode.py
 PACKAGE := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
-ALONE := tests/unit tests/simulation tests/docs
+ALONE := tests/deploy tests/compat tests/simulation tests/unit tests/docs
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test check static lock docs proto clean python bench bench-quick
@@ -28,8 +28,8 @@ serve: $(VENV)/run.stamp ## The proxy with your keys: ALPACA_KEY=... ALPACA_SECR
 	@$(BIN)/stream-proxy serve
 
 test: static .venv-legacy/stamp javascript ## Everything, the real SDKs included.
-	@# What needs no other program runs side by side; what measures or listens, one after the other.
-	@$(BIN)/python -m pytest -n 2 $(ALONE); first=$$?; \
+	@# File beside file where nobody measures another's processor; the rest one after the other.
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE); first=$$?; \
 		$(BIN)/python -m pytest tests $(ALONE:%=--ignore=%) && exit $$first
 
 check: static ## Format, lint, types, import contracts and the fast tests.

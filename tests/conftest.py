@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis  # noqa: F401 (its plugin imports it late, too deep for CPython's parser)
@@ -30,6 +31,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Keep what proxies in this process have printed."""
     SESSION.keep_captured(report.nodeid, [text for _, text in report.sections])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_leaked() -> Iterator[None]:
+    """Every process that runs tests looks through its own logs at the end."""
+    yield
+    assert SESSION.leaks() == []
 
 
 @pytest.fixture
