@@ -13,8 +13,6 @@ COMPILED := hatch_build.py src/stream_proxy/hub/distribute.py src/stream_proxy/w
 	src/stream_proxy/wire/grpc/boundaries.py src/stream_proxy/wire/grpc/transcode.py
 PACKAGE := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
-ALONE := tests/deploy tests/compat tests/simulation tests/unit tests/docs
-
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test check static lock docs proto clean python bench bench-quick
 
@@ -28,9 +26,8 @@ serve: $(VENV)/run.stamp ## The proxy with your keys: ALPACA_KEY=... ALPACA_SECR
 	@$(BIN)/stream-proxy serve
 
 test: static .venv-legacy/stamp javascript ## Everything, the real SDKs included.
-	@# File beside file where nobody measures another's processor; the rest one after the other.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE); first=$$?; \
-		$(BIN)/python -m pytest tests $(ALONE:%=--ignore=%) && exit $$first
+	@# File beside file: most of them wait for other programs most of the time.
+	@$(BIN)/python -m pytest -n 3 --dist loadfile tests/deploy tests/compat tests/integration tests
 
 check: static ## Format, lint, types, import contracts and the fast tests.
 	@$(BIN)/python -m pytest -m "not slow"
