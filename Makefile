@@ -13,6 +13,9 @@ COMPILED := hatch_build.py src/stream_proxy/hub/distribute.py src/stream_proxy/w
 	src/stream_proxy/wire/grpc/boundaries.py src/stream_proxy/wire/grpc/transcode.py
 PACKAGE := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
+ALONE := $(patsubst %,tests/integration/test_%.py,interpreted order_kills real_data stalled_consumer \
+	throughput)
+
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test check static lock docs proto clean python bench bench-quick
 
@@ -26,8 +29,9 @@ serve: $(VENV)/run.stamp ## The proxy with your keys: ALPACA_KEY=... ALPACA_SECR
 	@$(BIN)/stream-proxy serve
 
 test: static .venv-legacy/stamp javascript ## Everything, the real SDKs included.
-	@# File beside file: most of them wait for other programs most of the time.
-	@$(BIN)/python -m pytest -n 3 --dist loadfile tests/deploy tests/compat tests/integration tests
+	@# File beside file, since most of them wait for other programs; those that measure, alone.
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests $(ALONE:%=--ignore=%); first=$$?; \
+		$(BIN)/python -m pytest $(ALONE) tests/test_nothing_leaks.py && exit $$first
 
 check: static ## Format, lint, types, import contracts and the fast tests.
 	@$(BIN)/python -m pytest -m "not slow"

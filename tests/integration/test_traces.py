@@ -153,6 +153,7 @@ def test_reconciling_shows_its_requests(session: tuple[Collector, list[str]]) ->
     reconciles = of(receiving, "alpaca.reconcile", ACCOUNT)
     asked = {name for span in reconciles for name in parts(receiving, span)}
     assert "GET /v2/events/trades" in asked and asked <= {
+        "GET /v2/clock",
         "GET /v2/events/trades",
         "GET /v2/orders",
         "GET /v2/orders/{id}",
