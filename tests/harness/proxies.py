@@ -127,7 +127,7 @@ def proxy_process(
             if "proxy.listening" in line:
                 handle.addresses = re.findall(r"wss?://[^'\"]+", line)
                 handle.http, handle.metrics = re.findall(r"http://[\w.:\[\]]+", line)
-                (handle.grpc,) = re.findall(r"grpc=(\S+)", line)
+                (handle.grpc,) = re.findall(r'\bgrpc(?:=|": ?")([^\s"]+)', line)
                 break
         assert handle.addresses, "the proxy ended before it listened: " + "".join(handle.log)
         reader = threading.Thread(
