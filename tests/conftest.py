@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hypothesis  # noqa: F401 (its plugin imports it late, too deep for CPython's parser)
 import pytest
+import structlog
 
 from harness.session_logs import SESSION
 
@@ -17,6 +18,12 @@ _SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 # Folders whose tests start processes or wait on sockets: too slow for `make check`.
 _SLOW_FOLDERS = ("integration", "compat", "unit/cli")
+
+
+def pytest_configure() -> None:
+    """What logs without a proxy around it prints tracebacks as the product does: without values."""
+    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], console])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
