@@ -21,8 +21,9 @@ import structlog
 
 from stream_proxy.model.time import NS_PER_SECOND, parse_rfc3339, rfc3339
 from stream_proxy.runtime.tracing import NO_TRACER, Tracer
+from stream_proxy.sources.request_budget import RequestBudget
+from stream_proxy.sources.retry_after import retry_after_seconds
 from stream_proxy.sources.trading import event_record
-from stream_proxy.sources.trading.request_budget import RequestBudget
 from stream_proxy.sources.trading.server_clock import ServerTime, told_by
 from stream_proxy.wire.alpaca.requests import Credentials
 
@@ -31,7 +32,6 @@ FILLS_PER_PAGE = 100
 _MOST_PAGES = 1000
 _CONTRACTS_PER_PAGE = 10_000
 _TRIES = 4
-_LONGEST_WAIT_SECONDS = 60.0
 _EVENTS_AGAIN_SECONDS = 3600.0
 """An account without a record of events may be given one."""
 _EVENTS_FAILED_SECONDS = 60.0
@@ -83,6 +83,7 @@ class HttpTradingRest:
     Args:
         base_url: scheme, host and, in front of ``/v2``, whatever path there is.
         requests_per_minute: what this account may ask; Alpaca's own limit is 200.
+        budget: the account's, if others ask with the same keys; instead of one of our own.
         timeout_seconds: how long a connection, or the next bytes of an answer, may take.
         answer_seconds: how long a whole answer may take, however steadily it trickles.
         retry_seconds: the wait after a first failure; each further one is twice as long.
@@ -96,6 +97,7 @@ class HttpTradingRest:
         credentials: Credentials,
         *,
         requests_per_minute: float = 150,
+        budget: RequestBudget | None = None,
         timeout_seconds: float = 10,
         answer_seconds: float = 60,
         retry_seconds: float = 0.2,
@@ -118,7 +120,7 @@ class HttpTradingRest:
             trust_env=transport is None,
         )
         self._tracer = tracer
-        self._budget = RequestBudget(requests_per_minute / 60)
+        self._budget = budget or RequestBudget(requests_per_minute / 60)
         self._answer_seconds = answer_seconds
         self._retry_seconds = retry_seconds
         self._throttled_seconds = throttled_seconds
@@ -317,8 +319,9 @@ class HttpTradingRest:
             if response.status_code == 429:
                 self.throttled += 1
                 wait = self._throttled_seconds * 2**number
-            wait = _retry_after(response, wait)
-            if response.status_code == 429:
+            throttled = response.status_code == 429
+            wait = retry_after_seconds(response.headers, wait, throttled=throttled)
+            if throttled:
                 self._budget.empty(wait)
         raise RestFailed(f"{named or path}: {reason}")
 
@@ -345,23 +348,6 @@ class HttpTradingRest:
             if response.status_code >= 400:
                 span.fail(f"HTTP {response.status_code}")
             return response
-
-
-def _retry_after(response: httpx.Response, otherwise: float) -> float:
-    """How long to wait, in seconds, where the server says so (RFC 9110, section 10.2.3).
-
-    A date is compared with the server's own, since clocks differ.
-    """
-    text = response.headers.get("Retry-After", "")
-    try:
-        if text.isascii() and text.isdigit():
-            seconds = float(text)
-        else:
-            until = parsedate_to_datetime(text)
-            seconds = (until - parsedate_to_datetime(response.headers["Date"])).total_seconds()
-    except (ValueError, TypeError, KeyError):
-        return otherwise
-    return min(max(seconds, 0.0), _LONGEST_WAIT_SECONDS)
 
 
 def _endless(path: str) -> RestFailed:

@@ -1,4 +1,8 @@
-"""How often an account's REST may be asked: a token bucket shared by all who ask for it."""
+"""How often an account's REST may be asked: a token bucket shared by all who ask with its keys.
+
+Trading and market data are asked with the same keys. Whoever waits is served in the order of
+asking, so many pages of one never keep the other waiting for more than one turn each.
+"""
 
 from __future__ import annotations
 
