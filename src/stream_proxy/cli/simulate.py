@@ -57,6 +57,20 @@ def simulate(
         bool, typer.Option("--hold", help="Keep the markets still until POST /start.")
     ] = False,
     record: Annotated[int, typer.Option(help="Items to keep per connection, for /ledger.")] = 0,
+    history_minutes: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="How much the market-data REST remembers; 0 nothing. With it "
+            "markets run on when nobody is connected.",
+        ),
+    ] = 5.0,
+    history_megabytes: Annotated[
+        int, typer.Option(min=1, help="Most it remembers of one endpoint.")
+    ] = 256,
+    data_rate_limit: Annotated[
+        int, typer.Option(help="Market-data REST calls a minute and key (Alpaca: 200); 0 no limit.")
+    ] = 0,
     trading_chatter: Annotated[
         float, typer.Option(help="Random orders a second in every trading account; 0 none.")
     ] = 0.0,
@@ -111,6 +125,9 @@ def simulate(
                 replay_speed=replay_speed,
                 hold=hold,
                 recorded_items=record,
+                history_minutes=history_minutes,
+                history_bytes=history_megabytes << 20,
+                data_rate_limit=data_rate_limit,
                 trading_refusal="upgrade" if trading_refusal == "upgrade" else "in_stream",
                 trading_text_frames=trading_text_frames,
                 trading_rate_limit=trading_rate_limit,

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stream_proxy.model.feeds import FEEDS
 from stream_proxy.simulator.faults import EXPLANATIONS, Fault
+from stream_proxy.simulator.history.reception import MarketDataReception
+from stream_proxy.simulator.history.rest import market_data_routes
 from stream_proxy.simulator.server import Simulator
 from stream_proxy.simulator.trading.control import trading_routes
 from stream_proxy.wire.alpaca.codes import ERROR_CODES
@@ -112,7 +114,7 @@ def control_api(simulator: Simulator) -> FastAPI:
         coded = order.kind in ("error", "refuse_auth") and not trading
         if coded and order.code not in ERROR_CODES:
             raise HTTPException(422, f"code is one of {', '.join(map(str, ERROR_CODES))}")
-        of_http = order.kind in ("refuse_upgrade", "rest_status")
+        of_http = order.kind in ("refuse_upgrade", "rest_status", "data_status")
         if of_http and order.code and not 300 <= order.code <= 599:
             raise HTTPException(422, "code is an HTTP status from 300 to 599")
         if order.kind == "close" and order.code and order.code not in _CLOSE_CODES:
@@ -150,5 +152,13 @@ def control_api(simulator: Simulator) -> FastAPI:
             raise HTTPException(404, f"nobody is connected to {order.feed}")
         endpoint.send_raw(bytes.fromhex(order.payload_hex))
 
+    market_data = MarketDataReception(simulator)
+
+    @api.get("/market-data/calls")
+    async def calls() -> dict[str, int]:
+        """How often the market-data REST was asked, by path and status of the answer."""
+        return dict(market_data.calls)
+
+    api.include_router(market_data_routes(market_data))
     api.include_router(trading_routes(simulator.trading))
     return api

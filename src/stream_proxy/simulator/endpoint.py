@@ -11,9 +11,10 @@ from stream_proxy.model.feeds import Feed
 from stream_proxy.model.messages import Message, News
 from stream_proxy.model.topics import WILDCARD, SubscriptionSet
 from stream_proxy.runtime.clock import Clock
+from stream_proxy.simulator.history.record import History
 from stream_proxy.simulator.market.base import Market
 from stream_proxy.simulator.options import SimulatorOptions
-from stream_proxy.wire.alpaca.codec import CODECS
+from stream_proxy.wire.alpaca.codec import CODECS, MSGPACK
 from stream_proxy.wire.websocket import frame
 
 if TYPE_CHECKING:
@@ -55,12 +56,38 @@ class Endpoint:
         self._connections: dict[SimulatorConnection, None] = {}
         self._random = Random(options.seed)  # noqa: S311 (array lengths, not secrets)
         self._wake = asyncio.Event()
+        self._begun = False
+        self.history = (
+            History(options.history_minutes * 60, options.history_bytes)
+            if options.history_minutes
+            else None
+        )
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     @property
     def watched(self) -> bool:
-        """Whether time runs here: somebody has subscribed to something."""
-        return self.running and any(c.topics for c in self._connections)
+        """Whether time runs here.
+
+        It does while somebody has subscribed to something. Where the past is kept, it goes on
+        without anybody once it has begun.
+        """
+        if not self.running:
+            return False
+        return (self._remembers and self._begun) or any(c.topics for c in self._connections)
+
+    @property
+    def _full_speed(self) -> bool:
+        """Whether the pace is that of the clients."""
+        return self._replay_speed == 0 if self._replay_speed is not None else not self.rate
+
+    @property
+    def _remembers(self) -> bool:
+        return self.history is not None and not self._full_speed
+
+    def begin(self) -> None:
+        """Somebody asks for this market: from now on there is a past to keep."""
+        self._begun = True
+        self.wake()
 
     # Clients
 
@@ -81,7 +108,7 @@ class Endpoint:
                     messages += self.market.snapshot(channel, name)
         if messages:
             self._send_to(connection, messages, {})
-        self.wake()
+        self.begin()
 
     def wake(self) -> None:
         self._wake.set()
@@ -107,10 +134,7 @@ class Endpoint:
             now = loop.time()
             credit = min(credit + (now - last) * self.rate, max(self.rate, 1.0))
             last = now
-            full_speed = (
-                self._replay_speed == 0 if self._replay_speed is not None else not self.rate
-            )
-            if full_speed:
+            if self._full_speed:
                 if any(c.full for c in self._connections):
                     await self._wake.wait()
                     continue
@@ -149,6 +173,9 @@ class Endpoint:
         for connection in list(self._connections):
             if connection.topics and connection.open:
                 self._send_to(connection, messages, encoded)
+        if self.history is not None and self._remembers:
+            items = encoded.get(MSGPACK.name) or list(map(MSGPACK.encode, messages))
+            self.history.record(self._clock.now_ns(), messages, items)
 
     def send_raw(self, payload: bytes) -> None:
         """Send a frame's payload as it is, to everybody; the ledger doesn't know it."""

@@ -7,7 +7,7 @@ A fault happens to the connections that are open (``NOW``), or lies in wait for 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 NowKind = Literal["drop", "reset", "close", "mute", "stall", "garbage", "error", "half_message"]
 TradingNowKind = Literal["duplicate", "fill_in_gap", "unauthorized"]
@@ -32,10 +32,19 @@ TradingArmedKind = Literal[
     "empty_page",
     "no_event_stream",
 ]
+MarketDataArmedKind = Literal[
+    "data_status",
+    "data_delay",
+    "data_lag",
+    "data_recent",
+    "data_repeat_page",
+    "data_truncated",
+]
 TRADING_NOW: tuple[str, ...] = get_args(TradingNowKind)
 TRADING_ARMED: tuple[str, ...] = get_args(TradingArmedKind)
 NOW: tuple[str, ...] = get_args(NowKind)
 ARMED: tuple[str, ...] = get_args(ArmedKind)
+AnyArmedKind: TypeAlias = ArmedKind | TradingArmedKind | MarketDataArmedKind
 
 EXPLANATIONS: dict[str, str] = {
     "drop": "end the TCP connection without a close frame",
@@ -66,6 +75,12 @@ EXPLANATIONS: dict[str, str] = {
     "repeat_page": "trading: answer the next page of activities with the first page again",
     "empty_page": "trading: answer the next list of orders or activities with an empty page",
     "no_event_stream": "trading: until cleared, GET /v2/events/trades is 404",
+    "data_status": "market-data REST: answer the next call with HTTP `code`, Retry-After `seconds`",
+    "data_delay": "market-data REST: answer the next call `seconds` late",
+    "data_lag": "market-data REST: until cleared, show what was sent `seconds` ago",
+    "data_recent": "market-data REST: until cleared, answer 403 for the last `seconds` (900)",
+    "data_repeat_page": "market-data REST: give the next page's own token as the one to follow",
+    "data_truncated": "market-data REST: send half of the next answer",
 }
 
 
@@ -104,9 +119,7 @@ class ArmedFaults:
     def clear(self) -> None:
         self._armed.clear()
 
-    def strike(
-        self, kind: ArmedKind | TradingArmedKind, feed: str, account: str | None = None
-    ) -> Fault | None:
+    def strike(self, kind: AnyArmedKind, feed: str, account: str | None = None) -> Fault | None:
         """The fault of this kind that hits now, if one waits; it is used up after its times."""
         fault = self.lying(kind, feed, account)
         if fault is not None:
@@ -115,9 +128,7 @@ class ArmedFaults:
                 self._armed.remove(fault)
         return fault
 
-    def lying(
-        self, kind: ArmedKind | TradingArmedKind, feed: str, account: str | None = None
-    ) -> Fault | None:
+    def lying(self, kind: AnyArmedKind, feed: str, account: str | None = None) -> Fault | None:
         """The fault of this kind that is in force here, without using it up."""
         for fault in self._armed:
             if fault.kind == kind and fault.concerns(feed, account):

@@ -19,6 +19,11 @@ class SimulatorOptions:
     feeds according to ``replay_kind``; ``replay_speed`` 1 is real time, 0 as fast as possible.
     ``hold`` keeps the markets still until the control API starts them.
 
+    ``history_minutes`` of what was sent are kept for the market-data REST, ``history_bytes`` of
+    each endpoint at most; 0 keeps nothing. With it a market runs on when its last client leaves,
+    unless it goes as fast as clients take it; then nothing is kept. ``data_rate_limit`` is calls
+    of that REST per minute and key (Alpaca: 200), 0 no limit.
+
     The trading side: ``trading_refusal`` is how a second stream of an account is refused: with
     HTTP 429 at the ``upgrade``, or ``in_stream``. ``trading_text_frames`` sends JSON in text
     frames instead of binary ones. ``trading_rate_limit`` is REST calls per minute and key
@@ -47,6 +52,9 @@ class SimulatorOptions:
     replay_speed: float = 0.0
     hold: bool = False
     recorded_items: int = 0
+    history_minutes: float = 0.0
+    history_bytes: int = 256 << 20
+    data_rate_limit: int = 0
     trading_refusal: Literal["upgrade", "in_stream"] = "upgrade"
     trading_text_frames: bool = False
     trading_rate_limit: int = 0

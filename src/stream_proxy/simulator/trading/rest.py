@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 from uuid import uuid4
@@ -87,9 +87,9 @@ class RateLimit:
     def __init__(self, per_minute: int, time: Callable[[], float]) -> None:
         self._per_minute = per_minute
         self._time = time
-        self._windows: dict[Account, tuple[int, int]] = {}
+        self._windows: dict[Hashable, tuple[int, int]] = {}
 
-    def count(self, account: Account) -> dict[str, str]:
+    def count(self, caller: Hashable) -> dict[str, str]:
         """Count a call; give the headers that tell about it.
 
         Raises:
@@ -99,9 +99,9 @@ class RateLimit:
             return {}
         now = int(self._time())
         window = now // _WINDOW_SECONDS
-        begun, calls = self._windows.get(account, (window, 0))
+        begun, calls = self._windows.get(caller, (window, 0))
         calls = calls + 1 if begun == window else 1
-        self._windows[account] = window, calls
+        self._windows[caller] = window, calls
         headers = {
             "X-RateLimit-Limit": str(self._per_minute),
             "X-RateLimit-Remaining": str(max(0, self._per_minute - calls)),

@@ -1,0 +1,184 @@
+"""The recent past of one endpoint, kept as it was sent and read only when somebody asks.
+
+Sending must not become slower for it. So a batch is put away as one string of msgpack items, and
+split into columns, one for each type and symbol, when a question comes. Quotes, which are most of
+what is sent and rarely asked for, lie on a shelf of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from stream_proxy.model import messages
+from stream_proxy.model.messages import Message
+from stream_proxy.model.time import NS_PER_SECOND, timestamp_ns
+from stream_proxy.model.topics import WILDCARD
+from stream_proxy.wire.alpaca.codec import MSGPACK, array_header
+from stream_proxy.wire.alpaca.exchange_time import time_of_msgpack
+
+QUOTE = "q"
+_QUOTES = frozenset({messages.Quote, messages.OptionQuote, messages.CryptoQuote})
+_NOT_IN_REST = frozenset({messages.OrderBook, messages.Status, messages.Luld, messages.Imbalance})
+_TURN_SECONDS = 0.005
+"""Reading up lets the streams go on after so long."""
+
+
+class Column:
+    """Messages of one type and symbol by their own time; those of one instant as they were sent."""
+
+    __slots__ = ("items", "sent_ns", "times_ns")
+
+    def __init__(self) -> None:
+        self.times_ns: list[int] = []
+        self.sent_ns: list[int] = []
+        self.items: list[bytes] = []
+
+    def add(self, time_ns: int, sent_ns: int, item: bytes) -> None:
+        at = len(self.times_ns)
+        if at and time_ns < self.times_ns[-1]:  # reported late
+            at = bisect_right(self.times_ns, time_ns)
+        self.times_ns.insert(at, time_ns)
+        self.sent_ns.insert(at, sent_ns)
+        self.items.insert(at, item)
+
+    def forget(self, until_ns: int) -> None:
+        """Drop what was sent until then, but for what was sent out of turn."""
+        gone = 0
+        while gone < len(self.sent_ns) and self.sent_ns[gone] <= until_ns:
+            gone += 1
+        if gone:
+            del self.times_ns[:gone], self.sent_ns[:gone], self.items[:gone]
+
+    def between(self, from_ns: int, to_ns: int, shown_ns: int) -> Iterator[tuple[int, bytes]]:
+        """Times and items of an interval, ends included, as far as sent by ``shown_ns``."""
+        times_ns = self.times_ns
+        for at in range(bisect_left(times_ns, from_ns), bisect_right(times_ns, to_ns)):
+            if self.sent_ns[at] <= shown_ns:
+                yield times_ns[at], self.items[at]
+
+    def last(self, shown_ns: int) -> bytes | None:
+        """The latest item that was sent by then."""
+        for at in range(len(self.items) - 1, -1, -1):
+            if self.sent_ns[at] <= shown_ns:
+                return self.items[at]
+        return None
+
+
+_EMPTY = Column()
+
+
+class _Shelf:
+    """Batches that were put away, and the columns they become."""
+
+    def __init__(self) -> None:
+        self._unread: deque[tuple[int, int, bytes]] = deque()
+        self.columns: dict[tuple[str, str], Column] = {}
+
+    def put(self, sent_ns: int, items: Sequence[bytes]) -> int:
+        """Put a batch away; give its size in bytes."""
+        batch = b"".join(items)
+        self._unread.append((sent_ns, len(items), batch))
+        return len(batch)
+
+    def forget_unread(self, until_ns: int) -> None:
+        while self._unread and self._unread[0][0] <= until_ns:
+            self._unread.popleft()
+
+    async def read(self, forgotten_ns: int) -> None:
+        loop = asyncio.get_running_loop()
+        turn_ends = loop.time() + _TURN_SECONDS
+        while self._unread:
+            self._read_batch(*self._unread.popleft())
+            if loop.time() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = loop.time() + _TURN_SECONDS
+        for column in self.columns.values():
+            if column.sent_ns and column.sent_ns[0] <= forgotten_ns:
+                column.forget(forgotten_ns)
+
+    def _read_batch(self, sent_ns: int, count: int, batch: bytes) -> None:
+        columns = self.columns
+        kinds, symbols, items = MSGPACK.ticks.split_all([array_header(count) + batch])
+        for kind, symbol, raw in zip(kinds, symbols, items, strict=True):
+            item = bytes(raw)
+            if kind == "u":
+                kind = "b"  # the later of two bars of a minute counts
+            column = columns.get((kind, symbol or WILDCARD))
+            if column is None:
+                column = columns[kind, symbol or WILDCARD] = Column()
+            column.add(_time_of(item), sent_ns, item)
+
+
+class History:
+    """What one endpoint sent, as long as there is room for it.
+
+    Args:
+        keep_seconds: what was sent longer ago is forgotten.
+        keep_bytes: so is the oldest of more than this.
+    """
+
+    def __init__(self, keep_seconds: float, keep_bytes: int) -> None:
+        self._keep_ns = int(keep_seconds * NS_PER_SECOND)
+        self._keep_bytes = keep_bytes
+        self._sizes: deque[tuple[int, int]] = deque()
+        self._forgotten_ns = 0
+        self._quotes = _Shelf()
+        self._others = _Shelf()
+        self.bytes = 0
+
+    def record(self, sent_ns: int, batch: Sequence[Message], items: Sequence[bytes]) -> None:
+        """Put messages away, with their msgpack items, index by index."""
+        quotes: list[bytes] = []
+        others: list[bytes] = []
+        for message, item in zip(batch, items, strict=True):
+            form = message.__class__
+            if form in _QUOTES:
+                quotes.append(item)
+            elif form not in _NOT_IN_REST:
+                others.append(item)
+        size = 0
+        if quotes:
+            size += self._quotes.put(sent_ns, quotes)
+        if others:
+            size += self._others.put(sent_ns, others)
+        if size:
+            self._sizes.append((sent_ns, size))
+            self.bytes += size
+            self._make_room(sent_ns)
+
+    def _make_room(self, now_ns: int) -> None:
+        sizes, oldest_ns = self._sizes, now_ns - self._keep_ns
+        if sizes[0][0] >= oldest_ns and self.bytes <= self._keep_bytes:
+            return
+        while sizes and (sizes[0][0] < oldest_ns or self.bytes > self._keep_bytes):
+            self._forgotten_ns, size = sizes.popleft()
+            self.bytes -= size
+        self._quotes.forget_unread(self._forgotten_ns)
+        self._others.forget_unread(self._forgotten_ns)
+
+    async def columns(self, kind: str) -> dict[str, Column]:
+        """The columns of one type by symbol; of bars, ``b``, updated ones come after the first.
+
+        News are all under ``*``.
+        """
+        shelf = self._quotes if kind == QUOTE else self._others
+        await shelf.read(self._forgotten_ns)
+        return {symbol: column for (k, symbol), column in shelf.columns.items() if k == kind}
+
+    async def column(self, kind: str, symbol: str) -> Column:
+        """One column; an empty one if nothing of the kind was sent."""
+        shelf = self._quotes if kind == QUOTE else self._others
+        await shelf.read(self._forgotten_ns)
+        return shelf.columns.get((kind, symbol), _EMPTY)
+
+
+def _time_of(item: bytes) -> int:
+    # Whole seconds, as bars have them, are written in a shorter form.
+    time_ns = time_of_msgpack(item)
+    if time_ns:
+        return time_ns
+    fields = MSGPACK.decode_fields(item)
+    return timestamp_ns(fields.get("t") or fields["updated_at"])
