@@ -78,6 +78,7 @@ ALIASES: tuple[Alias, ...] = (
     Alias(
         "ALPACA_WEBSOCKET_URL", "upstream_url, feed", _stream_url, "host and feed of the address"
     ),
+    _same("APCA_API_DATA_URL", "data_api_url"),
     _same("STREAM_PROXY_HEARTBEAT_INTERVAL_SECS", "ping_interval_seconds"),
     _same("STREAM_PROXY_HEARTBEAT_TIMEOUT_SECS", "pong_timeout_seconds"),
     _milliseconds("STREAM_PROXY_RECONNECT_DELAY_INITIAL_MS", "backoff_initial_seconds"),

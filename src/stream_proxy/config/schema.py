@@ -126,6 +126,11 @@ class Settings(BaseModel):
         "wss://stream.data.alpaca.markets",
         description="Where Alpaca's market data is; the simulator's address for tests.",
     )
+    data_api_url: str | None = Field(
+        None,
+        description="Market-data REST, asked for what the streams missed. Default: "
+        "`https://data.alpaca.markets` where `upstream_url` is Alpaca's, else none.",
+    )
     upstream_ca: Path | None = Field(
         None,
         description="A PEM file of certificate authorities for upstream, instead of the system's.",
@@ -372,7 +377,23 @@ class Settings(BaseModel):
             raise ValueError("silence_shortest_seconds is larger than silence_longest_seconds")
         if not self.upstream_url.startswith(("ws://", "wss://")):
             raise ValueError("upstream_url must start with wss:// (or ws:// for a simulator)")
+        if self.data_api_url and not self.data_api_url.startswith(("http://", "https://")):
+            raise ValueError("data_api_url must start with https:// (or http:// for a simulator)")
         return self
+
+    @property
+    def data_rest(self) -> str | None:
+        """Where market data's REST is: as set, or that of Alpaca's where upstream is Alpaca.
+
+        None for another upstream, a simulator above all: its keys are none of Alpaca's business,
+        and Alpaca's data isn't what it sent.
+        """
+        if self.data_api_url:
+            return self.data_api_url
+        host = urlsplit(self.upstream_url).hostname or ""
+        if host.startswith("stream.data.") and host.endswith(".alpaca.markets"):
+            return f"https://{host.removeprefix('stream.')}"
+        return None
 
     @property
     def tls(self) -> bool:

@@ -193,3 +193,17 @@ def test_lists_are_comma_separated_or_lists(tmp_path: Path):
 def test_the_home_directory_is_meant_by_a_tilde():
     assert "~" not in str(Settings().state_dir)
     assert "~" not in str(from_variables(STREAM_PROXY_STATE_DIR="~/x").settings.state_dir)
+
+
+def test_the_data_rest_belongs_to_upstream():
+    """Keys meant for a simulator never go to Alpaca, nor Alpaca's to its sandbox."""
+    assert Settings().data_rest == "https://data.alpaca.markets"
+    sandbox = Settings(upstream_url="wss://stream.data.sandbox.alpaca.markets")
+    assert sandbox.data_rest == "https://data.sandbox.alpaca.markets"
+    assert Settings(upstream_url="ws://127.0.0.1:8765").data_rest is None
+    for name in ("STREAM_PROXY_DATA_API_URL", "APCA_API_DATA_URL"):
+        assert (
+            from_variables(**{name: "http://127.0.0.1:1"}).settings.data_rest
+            == "http://127.0.0.1:1"
+        )
+    assert "data_api_url must start with https://" in problems({"APCA_API_DATA_URL": "data"})[0]
