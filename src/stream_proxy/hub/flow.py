@@ -31,7 +31,7 @@ class Flow:
         consumers: how many are subscribed to anything.
         routed: messages times the consumers whose subscriptions cover them.
         queued, resumed, dropped: routed ones that met a full socket, and what became of them.
-        conflated: merged into a newer one.
+        conflated: of these, merged into a newer one.
     """
 
     __slots__ = (
@@ -106,7 +106,10 @@ class Flow:
     def waiting(self) -> Counts:
         """In outboxes now."""
         return {
-            kind: queued - self.resumed.get(kind, 0) - self.dropped.get(kind, 0)
+            kind: queued
+            - self.resumed.get(kind, 0)
+            - self.dropped.get(kind, 0)
+            - self.conflated.get(kind, 0)
             for kind, queued in self.queued.items()
         }
 
@@ -171,6 +174,10 @@ class Meter:
 
     def drop(self, counts: Counts) -> None:
         add(self.flow.dropped, counts)
+
+    def merge(self, counts: Counts) -> None:
+        """Others stand for them."""
+        add(self.flow.conflated, counts)
 
     def forget(self) -> None:
         """The batch is over: its frames need not be kept."""

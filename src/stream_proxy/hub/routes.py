@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 
 from stream_proxy.hub.distribute import look_up, tally
 from stream_proxy.hub.flow import Counts, Flow, Meter
-from stream_proxy.hub.outbox import Outbox
+from stream_proxy.hub.outbox import Frame, Outbox
 from stream_proxy.model.topics import WILDCARD, Channel, SubscriptionSet, Symbol
 
 Item: TypeAlias = Any
@@ -32,9 +32,9 @@ class Shape(Protocol):
     clock, ns), and None for each that can't be made; it is None itself for consumers in upstream's
     own codec. ``transcode_whole``, where a shape of one type can, makes frames of all these at
     once, and tells how many messages they hold. ``classify`` counts the messages in frames.
-    ``frames`` makes ready-to-write frames of a batch. ``whole`` makes them of upstream's own
-    frames, for consumers in upstream's codec who want all that is in them; None means that they
-    must be taken apart.
+    ``frames`` makes frames of a batch, ready to write, or what an outbox that conflates takes.
+    ``whole`` makes them of upstream's own frames, for consumers in upstream's codec who want all
+    that is in them; None means that they must be taken apart.
     """
 
     protocol: str
@@ -44,16 +44,16 @@ class Shape(Protocol):
     @property
     def transcode(
         self,
-    ) -> Callable[[Sequence[Item], Sequence[int], int], Sequence[bytes | None]] | None: ...
+    ) -> Callable[[Sequence[Item], Sequence[int], int], Sequence[Item | None]] | None: ...
 
     @property
     def transcode_whole(
         self,
     ) -> Callable[[Sequence[Item], Sequence[int], int], tuple[list[bytes], int]] | None: ...
 
-    def classify(self, frames: Sequence[bytes]) -> Counts: ...
+    def classify(self, frames: Sequence[Frame]) -> Counts: ...
 
-    def frames(self, items: Sequence[Item]) -> list[bytes]: ...
+    def frames(self, items: Sequence[Item]) -> list[Frame]: ...
 
     def whole(self, payloads: Sequence[bytes]) -> list[bytes] | None: ...
 
