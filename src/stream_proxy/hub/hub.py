@@ -77,6 +77,12 @@ class Hub:
             group = self._new_group(shape, key, topics) if existing is None else existing
             self._join(outbox, group)
 
+    def reshape(self, outbox: Outbox, shape: Shape) -> None:
+        """Give a consumer's messages another shape; one who isn't here stays away."""
+        current = self._group_of.get(outbox)
+        if current is not None:
+            self.set_topics(outbox, shape, current.topics)
+
     def remove(self, outbox: Outbox) -> None:
         """Take a consumer out; nobody else notices."""
         current = self._group_of.get(outbox)
