@@ -142,6 +142,7 @@ class _Demo:
                 "key": KEY,
                 "secret": "demo",
                 "upstream_url": simulator.streams,
+                "data_api_url": simulator.control,
                 "orders": "on",
                 "paper_stream_url": f"{simulator.streams}/paper/stream",
                 "paper_api_url": f"{simulator.control}/paper",

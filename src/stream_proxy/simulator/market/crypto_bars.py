@@ -115,4 +115,5 @@ class CryptoBarClock:
 def _opened(middle: float) -> BarBuilder:
     bar = BarBuilder()
     bar.open = bar.high = bar.low = bar.close = middle
+    bar.volume = 0.0  # crypto volumes are fractional, without a trade, too
     return bar

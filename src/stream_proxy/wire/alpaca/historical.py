@@ -88,19 +88,17 @@ class StreamItems:
             if key not in fields and key not in _ONLY_IN_REST
         }
         try:
+            times = {key: parse_rfc3339(fields[key]) for key in self._times}
             if self._binary:
-                self._to_binary(fields)
-            elif not all(fields[key] for key in self._times):
-                raise NotTranscodable("an item without its time")
+                self._to_binary(fields, times)
             if self._backfilled:
                 fields["backfilled"] = True
             return self._encode(fields)
         except (msgspec.MsgspecError, KeyError, ValueError, OverflowError, TypeError) as error:
             raise NotTranscodable(f"not an item of this stream: {error}") from error
 
-    def _to_binary(self, fields: dict[str, Any]) -> None:
-        for key in self._times:
-            fields[key] = to_timestamp(parse_rfc3339(fields[key]))
+    def _to_binary(self, fields: dict[str, Any], times: dict[str, int]) -> None:
+        fields |= {key: to_timestamp(time_ns) for key, time_ns in times.items()}
         # JSON writes 126 where msgpack has the double 126.0.
         for key in self._floats:
             if fields.get(key).__class__ is int:
