@@ -19,6 +19,7 @@ import structlog
 
 from stream_proxy.config.schema import Settings, secrets_of
 from stream_proxy.control.api import control_api
+from stream_proxy.control.continuity import Continuity
 from stream_proxy.control.exposition import MetricsServer
 from stream_proxy.control.health import Health
 from stream_proxy.control.metrics.measured import Clients, Measured
@@ -28,6 +29,7 @@ from stream_proxy.errors import AddressInUse, SettingsError, StreamProxyError
 from stream_proxy.feed.handler import FeedHandler
 from stream_proxy.grpc_desk import GrpcDesk
 from stream_proxy.model.feeds import FEEDS, Feed, feed_paths
+from stream_proxy.model.slow_policy import read_slow_policy
 from stream_proxy.order_desk import OrderDesk
 from stream_proxy.outlets.consumer_status import ConsumerSource
 from stream_proxy.outlets.doorkeeper import AccessToken, Doorkeeper, host_names, is_loopback
@@ -37,12 +39,13 @@ from stream_proxy.outlets.orders import OrderPath
 from stream_proxy.outlets.websocket import WebSocketOutlet
 from stream_proxy.runtime.certificates import self_signed, server_context
 from stream_proxy.runtime.clock import Clock, SystemClock
-from stream_proxy.runtime.http_server import HttpServer
+from stream_proxy.runtime.http_server import BRIEF_CONNECTIONS, HttpLimits, HttpServer
 from stream_proxy.runtime.logs import SecretMask
 from stream_proxy.runtime.trace_export import TraceExport, TraceTarget
 from stream_proxy.sources.alpaca import AlpacaSource, SourceTimings
 from stream_proxy.sources.connector import Connect, PicowsConnect
 from stream_proxy.sources.market_hours import ExchangeMarketHours, MarketHours
+from stream_proxy.state.gaps import Gap
 from stream_proxy.wire.alpaca.codec import CODECS, MSGPACK
 from stream_proxy.wire.alpaca.requests import Credentials
 
@@ -145,9 +148,12 @@ class App:
                 self._clock,
                 self.traces,
                 self._metrics.registry,
+                Continuity(self),
             ),
             settings.host,
             settings.http_port,
+            _http_limits(settings),
+            self.events.one_too_many,
         )
         self.http_address = ""
         self.metrics_address = ""
@@ -239,7 +245,9 @@ class App:
         self.grpc.stop_accepting()
         if self._loading is not None:
             self._loading.cancel()
-        await asyncio.gather(*(feed.source.stop() for feed in self._feeds.values()))
+        await asyncio.gather(
+            self.desk.stop_upstream(), *(feed.source.stop() for feed in self._feeds.values())
+        )
         await asyncio.gather(
             self.outlet.stop(self.settings.drain_seconds),
             self.grpc.stop(),
@@ -257,7 +265,12 @@ class App:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await server.wait_closed()
-        self._log.info("proxy.stopped", **asdict(self.outlet.counts))
+        self._log.info(
+            "proxy.stopped",
+            websocket=asdict(self.outlet.counts),
+            sse=asdict(self.events.counts),
+            grpc=asdict(self.grpc.outlet.counts),
+        )
         for feed_name, handler in self.handlers.items():
             self._log.info(
                 "feed.total",
@@ -349,6 +362,8 @@ class App:
             subscribe_chunk=settings.subscribe_chunk,
             on_bad_message=lambda reason: self._bad_message(feed.name, reason),
             epoch=secrets.token_hex(6),
+            ring_bytes=settings.ring_bytes,
+            ring_seconds=settings.ring_seconds,
         )
         assert self._hours is not None
         source = AlpacaSource(
@@ -366,12 +381,16 @@ class App:
             tracer=self.traces,
         )
         source.on_status = lambda: self._upstream_changed(handler)
-        handler.on_gap = lambda: self.grpc.outlet.upstream_changed(handler)
+        handler.on_gap = lambda gap: self._gap_changed(handler, gap)
         task = asyncio.get_running_loop().create_task(self._run_source(source))
         self._feeds[feed.name] = _RunningFeed(handler, source, task)
 
     def _upstream_changed(self, handler: FeedHandler) -> None:
         self.outlet.upstream_changed(handler)
+        self.grpc.outlet.upstream_changed(handler)
+
+    def _gap_changed(self, handler: FeedHandler, gap: Gap) -> None:
+        self.outlet.gap_changed(handler, gap)
         self.grpc.outlet.upstream_changed(handler)
 
     async def _run_source(self, source: AlpacaSource) -> None:
@@ -449,7 +468,12 @@ def _doorkeeper(settings: Settings) -> Doorkeeper:
         host_names(settings.host, settings.allowed_hosts),
         settings.allowed_origins,
         [
-            AccessToken(token.name, token.key, token.secret.get_secret_value())
+            AccessToken(
+                token.name,
+                token.key,
+                token.secret.get_secret_value(),
+                read_slow_policy(token.slow) if token.slow else None,
+            )
             for token in settings.access_tokens
         ],
     )
@@ -469,6 +493,16 @@ def _limits(settings: Settings) -> ConsumerLimits:
         outbox_age_seconds=settings.outbox_age_seconds,
         connections=settings.max_connections,
         binary_order_frames=settings.order_frames == "binary",
+        slow_policy=read_slow_policy(settings.slow_policy),
+    )
+
+
+def _http_limits(settings: Settings) -> HttpLimits:
+    return HttpLimits(
+        connections=settings.max_connections + BRIEF_CONNECTIONS,
+        request_seconds=settings.consumer_handshake_seconds,
+        # An event stream has its own patience, which ends before.
+        stalled_seconds=2 * settings.outbox_age_seconds,
     )
 
 

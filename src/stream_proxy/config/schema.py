@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from stream_proxy.model.feeds import FEEDS, STOCK_FEEDS
+from stream_proxy.model.slow_policy import read_slow_policy
 
 StockFeed = Literal["sip", "iex", "delayed_sip", "otc", "boats", "overnight", "test"]
 
@@ -27,6 +28,14 @@ class AccessTokenSettings(BaseModel):
     name: str = Field(min_length=1, description="Who it is for; appears in logs.")
     key: str = Field(min_length=1, description="What the consumer sends as its API key.")
     secret: SecretStr = Field(description="What the consumer sends as its API secret.")
+    slow: str | None = Field(
+        None, description="What its consumers get when they read too slowly; see `slow_policy`."
+    )
+
+    @field_validator("slow")
+    @classmethod
+    def _known_policy(cls, value: str | None) -> str | None:
+        return None if value is None else str(read_slow_policy(value))
 
     @field_validator("secret")
     @classmethod
@@ -214,7 +223,7 @@ class Settings(BaseModel):
     access_tokens: list[AccessTokenSettings] = Field(
         default_factory=list,
         description="Key pairs that consumers must show, as JSON or as "
-        "`[[access_tokens]]` tables: name, key, secret. Empty: any are accepted.",
+        "`[[access_tokens]]` tables: name, key, secret, slow. Empty: any are accepted.",
     )
 
     # Consumers
@@ -227,8 +236,20 @@ class Settings(BaseModel):
         description="Messages a consumer may send, with bursts of four seconds' worth; each 16 KiB "
         "counts as one more.",
     )
+    ring_bytes: int = Field(
+        128 << 20,
+        ge=0,
+        description="How much of each feed's recent past is kept for consumers that were away; "
+        "0 keeps nothing.",
+    )
+    ring_seconds: Seconds = Field(600, description="How old it may be at the most.")
     outbox_bytes: int = Field(8 << 20, ge=65536, description="Bytes that may wait for a consumer.")
     outbox_age_seconds: Seconds = Field(30, description="How long the oldest of them may wait.")
+    slow_policy: str = Field(
+        "disconnect",
+        description="What a consumer of market data gets when it reads too slowly, and doesn't say "
+        "itself: `disconnect`, `conflate`, `bars` or `sample=<ms>`; see `docs/slow-consumers.md`.",
+    )
     consumer_handshake_seconds: Seconds = Field(10, description="Longest wait for a handshake.")
     consumer_authentication_seconds: Seconds = Field(10, description="Longest wait for auth.")
     consumer_acknowledgement_seconds: Seconds = Field(
@@ -319,6 +340,11 @@ class Settings(BaseModel):
                     "https://dashboard.example:8443"
                 )
         return value
+
+    @field_validator("slow_policy")
+    @classmethod
+    def _known_policy(cls, value: str) -> str:
+        return str(read_slow_policy(value))
 
     @field_validator("otel_endpoint")
     @classmethod

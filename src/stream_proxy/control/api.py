@@ -16,7 +16,9 @@ from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stream_proxy import __version__
+from stream_proxy.control import continuity as continuity_query
 from stream_proxy.control.condition import OrderSide
+from stream_proxy.control.continuity import Certificate, Continuity
 from stream_proxy.control.docs_page import HEADERS, docs_page
 from stream_proxy.control.exposition import exposition
 from stream_proxy.control.gate import CUT, Gate
@@ -86,10 +88,12 @@ def control_api(
     clock: Clock,
     tracer: Tracer = NO_TRACER,
     registry: CollectorRegistry | None = None,
+    continuity: Continuity | None = None,
 ) -> ASGIApp:
     """The application to serve.
 
     Args:
+        continuity: judges the record of feeds.
         registry: what ``/metrics`` shows here as well, as earlier programs do.
     """
     # Its own pages load scripts from elsewhere, which this server has no business with.
@@ -184,6 +188,31 @@ def control_api(
         if not known(request):
             raise _no_token()
         return _answer(await status.report(clock.now_ns(), consumers))
+
+    if continuity is not None:
+
+        @api.get(
+            "/v1/continuity",
+            response_model=Certificate,
+            response_description="What is known of the record.",
+            responses=described(401, 404, 422),
+            tags=["Operation"],
+        )
+        async def certify(
+            request: Request,
+            since: continuity_query.From = "",
+            to: continuity_query.To = "",
+            symbols: continuity_query.Symbols = "",
+            channels: continuity_query.Channels = "",
+            feed: continuity_query.FeedName = "",
+        ) -> Response:
+            """Whether the record of a feed between two moments is complete, and if not, why.
+
+            Needs an access token where any are configured.
+            """
+            if not known(request):
+                raise _no_token()
+            return _answer(continuity.certificate(since, to, symbols, channels, feed))
 
     def known(request: Request) -> bool:
         return doorkeeper.identify(_credentials(request)) is not None

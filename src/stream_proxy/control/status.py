@@ -237,5 +237,5 @@ def _gap(gap: Gap) -> GapStatus:
         since=milliseconds(gap.from_ns),
         until=None if gap.to_ns is None else milliseconds(gap.to_ns),
         why=gap.why,
-        topics=gap.topics,
+        topics=len(gap.topics),
     )

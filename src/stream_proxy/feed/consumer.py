@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from stream_proxy.feed.replay import Replay
 from stream_proxy.hub.demand import Request
 from stream_proxy.hub.outbox import Outbox
 from stream_proxy.hub.routes import Shape
@@ -29,7 +30,7 @@ class Consumer:
 
     ``on_revoked`` is called when upstream takes a topic back that it had confirmed before.
     ``gaps_before`` is the feed's gap count when the consumer came: the difference is what it may
-    have missed.
+    have missed. While there is a ``replay``, messages come from the ring instead of the hub.
     """
 
     name: str
@@ -39,3 +40,4 @@ class Consumer:
     topics: SubscriptionSet = field(default_factory=SubscriptionSet)
     pending: Pending | None = None
     gaps_before: int = 0
+    replay: Replay | None = None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from stream_proxy.feed.consumer import Consumer, Pending, Settle
+from stream_proxy.feed.replay import Offer, Replay, Resuming
 from stream_proxy.feed.upstream_status import UpstreamStatus
 from stream_proxy.hub.demand import Demand, Topic
 from stream_proxy.hub.flow import Counts
@@ -18,9 +19,11 @@ from stream_proxy.hub.latency import Latency
 from stream_proxy.model.feeds import Feed
 from stream_proxy.model.topics import WILDCARD, SubscriptionSet
 from stream_proxy.runtime.clock import Clock
+from stream_proxy.state.coverage import Coverage
 from stream_proxy.state.gaps import Gap, GapLog
 from stream_proxy.state.last_values import LastValues
 from stream_proxy.state.order_books import OrderBooks
+from stream_proxy.state.ring import Ring
 from stream_proxy.wire.alpaca.codec import Codec, Columns, FrameDamaged
 from stream_proxy.wire.alpaca.codes import INVALID_SYNTAX, SYMBOL_LIMIT, ErrorCode
 from stream_proxy.wire.alpaca.exchange_time import time_of_json, time_of_msgpack
@@ -41,6 +44,7 @@ class FeedHandler:
         on_demand: called when what should be asked of upstream may have changed.
         on_bad_message: called with the reason for each message that could not be read.
         epoch: names the numbering that begins now.
+        ring_bytes, ring_seconds: how much of the recent past is kept, for who was away.
     """
 
     def __init__(
@@ -54,6 +58,8 @@ class FeedHandler:
         subscribe_chunk: int = 500,
         on_bad_message: Callable[[str], None] = lambda reason: None,
         epoch: str = "",
+        ring_bytes: int = 0,
+        ring_seconds: float = 0.0,
     ) -> None:
         self.feed = feed
         self.codec = codec
@@ -61,6 +67,8 @@ class FeedHandler:
         self.last_values = LastValues()
         self.order_books = OrderBooks(codec)
         self.gaps = GapLog()
+        self.coverage = Coverage()
+        self.ring = Ring(ring_bytes, int(ring_seconds * 1e9))
         self.upstream = UpstreamStatus()
         self.demand: Demand[ErrorCode] = Demand(
             feed.wildcard_channels,
@@ -73,12 +81,13 @@ class FeedHandler:
         )
         self.consumers: dict[Consumer, None] = {}
         self.on_demand: Callable[[], None] = lambda: None
-        self.on_gap: Callable[[], None] = lambda: None
-        """Called when a gap has opened or closed."""
+        self.on_gap: Callable[[Gap], None] = lambda gap: None
+        """Called when a gap has opened or closed, or was filled as far as it can be."""
         self.on_control: Callable[[dict[str, Any]], bool] = lambda message: True
         """Called with each control message, after what came before it was routed and before what
         follows is. False says that what follows is of no use."""
         self.epoch = epoch
+        self.began_ns = clock.now_ns()
         self.sequence = 0
         """Of the last message; each gets the next, in the order in which they came."""
         self.lag = Latency()
@@ -89,6 +98,7 @@ class FeedHandler:
         self.unknown_messages = 0
         self._clock = clock
         self._received_ns = 0
+        self._started_ns = 0
         self._reads = 0
         self._on_bad_message = on_bad_message
         self._splitter = codec.news if feed.kind == "news" else codec.ticks
@@ -107,12 +117,16 @@ class FeedHandler:
         """From received to written to the consumers' sockets."""
         return self.hub.latency
 
+    def now_ns(self) -> int:
+        """This moment, wall clock."""
+        return self._clock.now_ns()
+
     # Messages
 
     def receive(self, payloads: Sequence[bytes]) -> None:
         """Route the frames of one socket read and write what they bring to whom."""
         self._received_ns = self._clock.now_ns()
-        started_ns = self._clock.monotonic_ns()
+        started_ns = self._started_ns = self._clock.monotonic_ns()
         self.hub.begin(started_ns)
         self.frames += len(payloads)
         batch_bytes = sum(map(len, payloads))
@@ -148,6 +162,12 @@ class FeedHandler:
         received_ns = self._received_ns
         first = self.sequence + 1
         self.sequence += len(items)
+        if payloads is None:
+            payloads_kept: Sequence[bytes] = (self.codec.join(items),)
+            batch_bytes = len(payloads_kept[0])
+        else:
+            payloads_kept = payloads
+        self.ring.keep(first, len(items), received_ns, self._started_ns, payloads_kept, batch_bytes)
         self.hub.publish(received, types, symbols, items, payloads, first, received_ns)
         if not self._reads & _EACH and types[-1] in _TICKS:
             # A bar's time is its beginning, a minute or a day ago.
@@ -186,17 +206,24 @@ class FeedHandler:
                 if not self._control(items[index]):
                     return False
             elif kind == "n" and self._is_news:
-                self.sequence += 1
+                self._number_alone(items[index])
                 self.hub.publish_news(
                     symbols[index], items[index], self.sequence, self._received_ns
                 )
             else:
-                self.sequence += 1
+                self._number_alone(items[index])
                 self.unknown_messages += 1
                 symbol = "" if self._is_news else symbols[index]
-                self.hub.publish_unknown(symbol, items[index])
+                self.hub.publish_unknown(symbol, items[index], self.sequence)
         self._route_run(columns, start, len(types), batch_bytes)
         return True
+
+    def _number_alone(self, item: Any) -> None:
+        self.sequence += 1
+        payload = self.codec.join((item,))
+        self.ring.keep(
+            self.sequence, 1, self._received_ns, self._started_ns, (payload,), len(payload)
+        )
 
     def _route_run(self, columns: Columns, start: int, end: int, batch_bytes: int) -> None:
         if end > start:
@@ -215,6 +242,12 @@ class FeedHandler:
     def _lose(self, reason: str) -> None:
         self.bad_messages += 1
         self._on_bad_message(reason)
+        now_ns, wanted = self._received_ns, self.demand.wanted()
+        why = "a message that can't be read"
+        gap = self.gaps.note(now_ns, now_ns, why, wanted, self.sequence)
+        if gap is not None:
+            self.hub.flush()
+            self.on_gap(gap)
 
     # Consumers
 
@@ -229,6 +262,8 @@ class FeedHandler:
         if self.consumers.pop(consumer, consumer) is consumer:
             return
         self.hub.remove(consumer.outbox)
+        if consumer.replay is not None:
+            consumer.replay.stop()
         interest = consumer.topics
         if consumer.pending is not None:
             if consumer.pending.request is not None:
@@ -258,10 +293,8 @@ class FeedHandler:
         pending = consumer.pending
         if pending is not None and pending.request is not None:
             self.demand.abandon(pending.request)
-            self.gaps.begin(
-                self._clock.now_ns(), "not confirmed by upstream yet", len(pending.topics)
-            )
             self._settle(consumer, pending, None)
+            self._open_gap(self._clock.now_ns(), "not confirmed by upstream yet", pending.topics)
 
     def _settle(self, consumer: Consumer, pending: Pending, refusal: ErrorCode | None) -> None:
         if consumer.pending is not pending:
@@ -271,14 +304,48 @@ class FeedHandler:
             consumer.topics = consumer.topics | pending.topics
         pending.settle(refusal)
         if refusal is None and consumer in self.consumers:
+            self._enter(consumer)
+
+    def _enter(self, consumer: Consumer) -> None:
+        """Serve a consumer what it wants now: from the hub, or from the ring until it is there."""
+        if consumer.replay is None:
             self.hub.set_topics(consumer.outbox, consumer.shape, consumer.topics)
+        else:
+            consumer.replay.topics = consumer.topics
+            consumer.replay.begin()
+
+    def resume(
+        self,
+        consumer: Consumer,
+        after: int,
+        offer: Offer,
+        who: Resuming,
+        later: Callable[[Callable[[], None]], object],
+    ) -> bool:
+        """Serve a consumer, whose topics are still to come, from behind a message on.
+
+        False if that isn't kept any more. ``who.live`` is called when it has been entered into the
+        hub, with everything before behind it.
+        """
+        if not self.ring.holds(after):
+            return False
+        consumer.replay = Replay(
+            self.ring,
+            self._splitter,
+            self.feed.types,
+            after,
+            offer,
+            _Entering(self, consumer, who),
+            later,
+        )
+        return True
 
     def unsubscribe(self, consumer: Consumer, topics: SubscriptionSet) -> None:
         """Take topics away; those the consumer doesn't hold are ignored."""
         removed = consumer.topics & topics
         if removed:
             consumer.topics = consumer.topics - removed
-            self.hub.set_topics(consumer.outbox, consumer.shape, consumer.topics)
+            self._enter(consumer)
             self.demand.release(removed, self._clock.monotonic_ns())
             self.on_demand()
 
@@ -317,23 +384,48 @@ class FeedHandler:
         for channel in ("trades", "quotes"):
             self.last_values.keep(channel, held.symbols(channel))
         self.demand.acknowledged(held)
+        self.coverage.hold(held, self.demand.wanted(), self._clock.now_ns())
 
     def upstream_lost(self, why: str) -> None:
         """The connection is gone; what was subscribed may be missed from the last message on."""
         self.demand.disconnected()
         self.order_books.forget()
-        topics = len(self.demand.wanted())
+        topics = self.demand.wanted()
         if topics:
-            self.gaps.begin(self.upstream.last_message_ns or self._clock.now_ns(), why, topics)
-            self.on_gap()
+            self._open_gap(self.upstream.last_message_ns or self._clock.now_ns(), why, topics)
+
+    def _open_gap(self, from_ns: int, why: str, topics: SubscriptionSet) -> None:
+        gap = self.gaps.begin(from_ns, why, topics, self.sequence)
+        if gap is not None:
+            self.on_gap(gap)
 
     def upstream_complete(self) -> Gap | None:
         """Everything wanted is confirmed again; give the gap that ends with it."""
-        gap = self.gaps.end(self._clock.now_ns()) if self.gaps.current is not None else None
+        if self.gaps.current is None:
+            return None
+        gap = self.gaps.end(self._clock.now_ns(), self.sequence)
         if gap is not None:
-            self.on_gap()
+            self.on_gap(gap)
         return gap
 
     def upstream_refused(self, error: ErrorCode) -> None:
         """Upstream won't serve this feed at all."""
         self.demand.refuse_waiting(error)
+
+
+class _Entering:
+    """A consumer that resumes: at the end it joins the others in the hub."""
+
+    def __init__(self, handler: FeedHandler, consumer: Consumer, who: Resuming) -> None:
+        self._handler = handler
+        self._consumer = consumer
+        self._who = who
+
+    def lost(self, after: int, until: int) -> None:
+        self._who.lost(after, until)
+
+    def live(self) -> None:
+        consumer = self._consumer
+        consumer.replay = None
+        self._handler.hub.set_topics(consumer.outbox, consumer.shape, consumer.topics)
+        self._who.live()

@@ -336,7 +336,7 @@ class Hub:
             targets = list(dict.fromkeys(found))
             self._queue(shape, routes, targets, item, "n", sequence, received_ns)
 
-    def publish_unknown(self, symbol: Symbol, item: Item) -> None:
+    def publish_unknown(self, symbol: Symbol, item: Item, sequence: int = 0) -> None:
         """Queue a message of a type that this version doesn't know.
 
         It goes to whoever wants its symbol on any channel; without a symbol, to all.
@@ -354,7 +354,7 @@ class Hub:
                     or any(group.topics.covers(c, symbol) for c in group.topics.channels())
                 )
             ]
-            self._queue(shape, routes, groups, item, UNKNOWN, 0, 0)
+            self._queue(shape, routes, groups, item, UNKNOWN, sequence, 0)
 
     def _queue(
         self,

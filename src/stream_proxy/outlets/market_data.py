@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from typing import Any
 from urllib.parse import parse_qs
 
 from websockets.datastructures import Headers
@@ -20,10 +21,16 @@ from stream_proxy.feed.consumer import Consumer
 from stream_proxy.feed.handler import FeedHandler
 from stream_proxy.feed.upstream_status import UpstreamState
 from stream_proxy.model.feeds import Feed
+from stream_proxy.model.slow_policy import SlowPolicy
 from stream_proxy.model.topics import SubscriptionSet
-from stream_proxy.outlets.connection import ServedConnection, single_header
+from stream_proxy.outlets.close_codes import close_code_for
+from stream_proxy.outlets.connection import BadHandshake, ServedConnection, single_header
+from stream_proxy.outlets.continuity import HEADER
+from stream_proxy.outlets.continuity_dialog import Continuity
 from stream_proxy.outlets.limits import CLOSE_POLICY, MOST_WAITING_REQUESTS
-from stream_proxy.outlets.shapes import WebSocketShape, shape_for
+from stream_proxy.outlets.shapes import shape_for
+from stream_proxy.outlets.slow import SLOW_HEADER, LagReport, SlowConsumer, policy_asked_for
+from stream_proxy.state.gaps import Gap
 from stream_proxy.wire.alpaca.codec import JSON, Codec
 from stream_proxy.wire.alpaca.codes import (
     ALREADY_AUTHENTICATED,
@@ -68,14 +75,18 @@ class MarketDataDialog:
         self, connection: ServedConnection, feed: Feed, query: str, headers: Headers
     ) -> None:
         self._connection = connection
-        self._outlet = connection.outlet
+        self.outlet = connection.outlet
         self._loop = asyncio.get_running_loop()
         self._phase = _Phase.AUTHENTICATION
         self._deadline = float("inf")
         self._requests: deque[tuple[Change, float]] = deque()
         self._topics_ahead = 0
         self._waiting_since = 0.0
-        self._snapshot = parse_qs(query).get("snapshot", ["0"])[-1] in ("1", "true")
+        asked = parse_qs(query)
+        self._snapshot = asked.get("snapshot", ["0"])[-1] in ("1", "true")
+        self._continuity = Continuity(self, asked, single_header(headers, HEADER))
+        self._slow_policy = _slow_policy(asked, headers)
+        self.slow: SlowConsumer | None = None
         self._header_credentials = header_credentials(lambda name: single_header(headers, name))
         codec = codec_for(single_header(headers, "Content-Type"), feed)
         self._codec_refused = codec is None
@@ -95,7 +106,7 @@ class MarketDataDialog:
         return self._phase is _Phase.READY
 
     def opened(self) -> None:
-        self._enter(_Phase.AUTHENTICATION, self._outlet.limits.authentication_seconds)
+        self._enter(_Phase.AUTHENTICATION, self.outlet.limits.authentication_seconds)
         self._say(success(self.codec, "connected"))
         if self._codec_refused:
             self._fail(MSGPACK_ONLY)
@@ -119,15 +130,15 @@ class MarketDataDialog:
             case Change():
                 self._bad_request(NOT_AUTHENTICATED)
             case Invalid(code, detail):
-                self._outlet.log_bad_request(self._connection, code, detail)
+                self.outlet.log_bad_request(self._connection, code, detail)
                 self._bad_request(code)
 
     def _queue(self, change: Change) -> None:
         """Take a request in order, within what one client may have waiting."""
         if len(self._requests) >= MOST_WAITING_REQUESTS:
-            self._outlet.counts.rate_limited += 1
+            self.outlet.counts.rate_limited += 1
             self._fail(INVALID_SYNTAX, "too many unanswered requests")
-        elif self._topics_ahead + len(change.topics) > self._outlet.limits.subscriptions:
+        elif self._topics_ahead + len(change.topics) > self.outlet.limits.subscriptions:
             self._bad_request(SYMBOL_LIMIT)
         else:
             self._requests.append((change, self._loop.time()))
@@ -135,24 +146,24 @@ class MarketDataDialog:
             self._next_request()
 
     def _bad_request(self, code: ErrorCode) -> None:
-        self._outlet.counts.bad_requests += 1
+        self.outlet.counts.bad_requests += 1
         self._say(error(self.codec, code))
 
     # Authentication
 
     def _authenticate(self, credentials: Credentials) -> None:
-        identity = self._outlet.doorkeeper.identify(credentials)
+        identity = self.outlet.doorkeeper.identify(credentials)
         if identity is None:
-            self._outlet.counts.authentications_failed += 1
+            self.outlet.counts.authentications_failed += 1
             self._fail(AUTH_FAILED)
             return
-        handler = self._outlet.lobby.handler_for(self.feed)
+        handler = self.outlet.lobby.handler_for(self.feed)
         if handler is None:
             self._fail(INSUFFICIENT_SUBSCRIPTION)
             return
         self.identity = identity
         self.handler = handler
-        self._enter(_Phase.ADMISSION, self._outlet.limits.acknowledgement_seconds)
+        self._enter(_Phase.ADMISSION, self.outlet.limits.acknowledgement_seconds)
         self.upstream_changed()
 
     def upstream_changed(self) -> None:
@@ -171,9 +182,19 @@ class MarketDataDialog:
     def _admit(self) -> None:
         assert self.handler is not None
         self._enter(_Phase.READY, None)
-        shape: WebSocketShape = shape_for(self.handler.codec.name, self.codec.name)
+        shape = self._continuity.shape(self.handler) or shape_for(
+            self.handler.codec.name, self.codec.name
+        )
         self.consumer = Consumer(self.peer, self.outbox, shape, self._revoked)
         self.handler.join(self.consumer)
+        self.slow = SlowConsumer(
+            self._slow_policy
+            or self.outlet.doorkeeper.slow_policy(self.identity)
+            or self.outlet.limits.slow_policy,
+            self.handler,
+            self.consumer,
+            self._tell_lag,
+        )
         self._say(success(self.codec, "authenticated"))
         self._next_request()
 
@@ -190,11 +211,12 @@ class MarketDataDialog:
             if not change.add:
                 handler.unsubscribe(consumer, change.topics)
                 self._acknowledge()
-            elif len(consumer.topics | change.topics) > self._outlet.limits.subscriptions:
+            elif len(consumer.topics | change.topics) > self.outlet.limits.subscriptions:
                 self._bad_request(SYMBOL_LIMIT)
             else:
                 self._waiting_since = asked_at
                 added = change.topics - consumer.topics
+                self._continuity.before_subscribing()
                 handler.subscribe(consumer, added, self._settler(added))
                 # Requests sent ahead of their answers don't wait one after the other.
                 self._lose_patience(self._loop.time())
@@ -203,7 +225,8 @@ class MarketDataDialog:
         def settle(refusal: ErrorCode | None) -> None:
             if refusal is None:
                 self._acknowledge()
-                self._send_what_is_known(topics)
+                known = self._continuity.begin() or self._snapshot
+                self._send_what_is_known(topics, known)
             else:
                 self._bad_request(refusal)
             if self._requests:
@@ -216,11 +239,11 @@ class MarketDataDialog:
         assert self.consumer is not None
         self._say(acknowledgement(self.codec, self.feed, self.consumer.topics))
 
-    def _send_what_is_known(self, topics: SubscriptionSet) -> None:
-        """Whole order books always, last trades and quotes if ``?snapshot=1`` asked for them."""
+    def _send_what_is_known(self, topics: SubscriptionSet, with_last: bool) -> None:
+        """Whole order books always; last trades and quotes to who asked, or can't resume."""
         assert self.consumer is not None and self.handler is not None
         items = list(self.handler.book_snapshot(topics))
-        if self._snapshot:
+        if with_last:
             items += self.handler.snapshot(topics)
         shape = self.consumer.shape
         if shape.transcode is not None:
@@ -241,25 +264,36 @@ class MarketDataDialog:
     def flooded(self) -> None:
         self._fail(INVALID_SYNTAX, "too many messages per second")
 
+    def _tell_lag(self, report: LagReport) -> None:
+        if self._continuity.asked:
+            payload = self.codec.encode([report.message()])
+            self.outbox.urgent(frame(payload, self.codec.binary))
+
     def overflowed(self) -> None:
         """Alpaca's 407 behind what the socket already holds, then the end."""
         self._fail(SLOW_CLIENT)
 
     def drained(self) -> None:
-        """Nothing waits for that."""
+        if self.consumer is not None and self.consumer.replay is not None:
+            self.consumer.replay.drained()
+
+    def gap_changed(self, gap: Gap) -> None:
+        """A gap has opened, closed, or was filled."""
+        self._continuity.tell(gap)
 
     def _fail(self, code: ErrorCode, reason: str = "") -> None:
         """Say the error, say goodbye, and let go of everything."""
         connection = self._connection
         if self._phase is _Phase.CLOSING or connection.lost:
             return
-        self._outlet.log_end(connection, code)
+        self.outlet.log_end(connection, code)
         payload = frame(error(self.codec, code), self.codec.binary)
         self.release()
         if connection.open:
             # Straight to the socket: the outbox takes no more.
             connection.transport.write(payload)
-            connection.close(CLOSE_POLICY, reason or code.text)
+            told = close_code_for(code) if self._continuity.asked else CLOSE_POLICY
+            connection.close(told, reason or code.text)
         else:
             connection.abort()
 
@@ -273,6 +307,8 @@ class MarketDataDialog:
         self._phase = _Phase.CLOSING
         self._requests.clear()
         self._topics_ahead = 0
+        if self.slow is not None:
+            self.slow.close()
         if self.consumer is not None and self.handler is not None:
             self.handler.leave(self.consumer)
             self.consumer = None
@@ -286,7 +322,7 @@ class MarketDataDialog:
 
     def tick(self, now: float) -> None:
         if self._phase is _Phase.AUTHENTICATION and now > self._deadline:
-            self._outlet.counts.authentication_timeouts += 1
+            self.outlet.counts.authentication_timeouts += 1
             self._fail(AUTH_TIMEOUT)
 
     def fast_tick(self, now: float) -> None:
@@ -301,10 +337,26 @@ class MarketDataDialog:
             self.consumer is not None
             and self.handler is not None
             and self.consumer.pending is not None
-            and now - self._waiting_since > self._outlet.limits.acknowledgement_seconds
+            and now - self._waiting_since > self.outlet.limits.acknowledgement_seconds
         ):
-            self._outlet.counts.unconfirmed_acknowledgements += 1
+            self.outlet.counts.unconfirmed_acknowledgements += 1
             self.handler.accept_unconfirmed(self.consumer)
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Say something that isn't Alpaca's, to who asked for that."""
+        self._say(self.codec.encode([message]))
 
     def _say(self, payload: bytes) -> None:
         self.outbox.control(frame(payload, self.codec.binary))
+
+
+def _slow_policy(query: Mapping[str, Sequence[str]], headers: Headers) -> SlowPolicy | None:
+    """What the client asks for, should it be slow.
+
+    Raises:
+        BadHandshake: there is no such policy.
+    """
+    try:
+        return policy_asked_for(query, single_header(headers, SLOW_HEADER))
+    except ValueError as problem:
+        raise BadHandshake(str(problem)) from None

@@ -15,12 +15,14 @@ from stream_proxy.model.feeds import Feed
 from stream_proxy.model.time import NS_PER_SECOND
 from stream_proxy.outlets.connection import Dialog, ServedConnection
 from stream_proxy.outlets.consumer_status import ConsumerStatus, consumer_status
+from stream_proxy.outlets.continuity import PositionedShape
 from stream_proxy.outlets.doorkeeper import Doorkeeper
 from stream_proxy.outlets.limits import CLOSE_GOING_AWAY, ConsumerLimits, OutletCounts
 from stream_proxy.outlets.market_data import MarketDataDialog
 from stream_proxy.outlets.orders import OrderDialog, OrderPath
 from stream_proxy.runtime.tracing import NO_TRACER, Tracer
 from stream_proxy.runtime.websocket_server import WebSocketConnection
+from stream_proxy.state.gaps import Gap
 from stream_proxy.wire.alpaca.codes import ErrorCode
 
 
@@ -53,6 +55,8 @@ class WebSocketOutlet:
         self.tracer = tracer
         self.counts = OutletCounts()
         self.connections: dict[ServedConnection, None] = {}
+        self.positioned: dict[tuple[FeedHandler, str], PositionedShape] = {}
+        """One for each feed and codec: clients share frames only through the same object."""
         self.stopping = False
         self._log = structlog.get_logger("stream_proxy.websocket")
         self._task: asyncio.Task[None] | None = None
@@ -115,9 +119,9 @@ class WebSocketOutlet:
         loop_now = asyncio.get_running_loop().time()
         for connection in list(self.connections):
             dialog = connection.dialog
-            feed = account = topics = None
+            feed = account = topics = slow = None
             if isinstance(dialog, MarketDataDialog) and dialog.consumer is not None:
-                feed, topics = dialog.feed.name, dialog.consumer.topics
+                feed, topics, slow = dialog.feed.name, dialog.consumer.topics, dialog.slow
             elif isinstance(dialog, OrderDialog) and dialog.consumer and dialog.feed:
                 account = dialog.feed.account.name
             else:
@@ -132,6 +136,7 @@ class WebSocketOutlet:
                 feed=feed,
                 account=account,
                 topics=topics,
+                slow=slow,
             )
 
     def outboxes(self) -> Iterator[tuple[str, Outbox]]:
@@ -146,6 +151,12 @@ class WebSocketOutlet:
         for dialog in self._market_data():
             if dialog.handler is handler:
                 dialog.upstream_changed()
+
+    def gap_changed(self, handler: FeedHandler, gap: Gap) -> None:
+        """Tell the clients of this feed that want to know."""
+        for dialog in self.consumers():
+            if dialog.handler is handler:
+                dialog.gap_changed(gap)
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._watch())

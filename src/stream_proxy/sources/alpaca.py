@@ -356,13 +356,13 @@ class AlpacaSource:
             gap = self._handler.upstream_complete()
             if gap is not None and gap.to_ns is not None:
                 seconds = round((gap.to_ns - gap.from_ns) / NS_PER_SECOND, 3)
-                self._trace.event("gap", {"seconds": seconds, "topics": gap.topics})
+                self._trace.event("gap", {"seconds": seconds, "topics": len(gap.topics)})
                 self._log.warning(
                     "feed.gap",
                     seconds=seconds,
                     since=rfc3339(gap.from_ns),
                     until=rfc3339(gap.to_ns),
-                    topics=gap.topics,
+                    topics=len(gap.topics),
                     why=gap.why,
                 )
             return

@@ -1,24 +1,58 @@
-"""The intervals in which messages may have been missed, and how many of them there were."""
+"""The intervals in which messages may have been missed, and what became of each."""
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
+
+from stream_proxy.model.topics import SubscriptionSet
 
 _KEPT = 1000
+_SAME_NS = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+class Filling(Enum):
+    """How far what was missed has been asked for afterwards."""
+
+    NOT = "not filled"
+    UNDER_WAY = "being filled"
+    PARTLY = "partly filled"
+    WHOLE = "filled"
+
+
+@dataclass(slots=True, eq=False)
 class Gap:
     """From the last good message to the moment when upstream had confirmed everything again.
 
-    ``to_ns`` is None while it lasts; ``topics`` is how many topics were subscribed.
+    Attributes:
+        number: counts the feed's gaps, from 1.
+        from_ns, to_ns: wall clock; ``to_ns`` is None while it lasts.
+        after_sequence: the last message before it.
+        until_sequence: the last message when it ended; what came in between may be incomplete.
+        topics: what was subscribed, or wanted to be.
+        filling: whether it was filled from Alpaca's REST.
+        filled: what was filled completely.
+        messages: how many were found that had been missed.
+        trouble: why not all could be filled; empty if nothing is wrong.
     """
 
+    number: int
     from_ns: int
     to_ns: int | None
     why: str
-    topics: int
+    topics: SubscriptionSet
+    after_sequence: int = 0
+    until_sequence: int | None = None
+    filling: Filling = Filling.NOT
+    filled: SubscriptionSet = field(default_factory=SubscriptionSet)
+    messages: int = 0
+    trouble: str = ""
+
+    @property
+    def missing(self) -> SubscriptionSet:
+        """The topics of which messages may still be missing."""
+        return self.topics - self.filled
 
 
 class GapLog:
@@ -31,23 +65,67 @@ class GapLog:
         self.count = 0
         self.closed_ns = 0
         """The length of all that have ended, together."""
+        self.back_filled = 0
+        """Messages that were found afterwards, in all gaps."""
+        self.forgotten_until_ns = 0
+        """Gaps that ended before this instant may not be remembered."""
 
-    def begin(self, from_ns: int, why: str, topics: int) -> None:
-        """Open a gap; one that is open already goes on, and none reaches back into the last one."""
-        if self._open is None:
-            self._open = Gap(max(from_ns, self._last_end_ns), None, why, topics)
-            self.count += 1
+    def begin(
+        self, from_ns: int, why: str, topics: SubscriptionSet, after_sequence: int = 0
+    ) -> Gap | None:
+        """Open a gap, or add topics to the open one; None where that has them already.
 
-    def end(self, to_ns: int) -> Gap | None:
+        None reaches back into the last one.
+        """
+        if self._open is not None:
+            if not topics - self._open.topics:
+                return None
+            self._open.topics = self._open.topics | topics
+            return self._open
+        self.count += 1
+        self._open = Gap(
+            self.count, max(from_ns, self._last_end_ns), None, why, topics, after_sequence
+        )
+        return self._open
+
+    def end(self, to_ns: int, until_sequence: int = 0) -> Gap | None:
         """Close the open gap and give it."""
-        if self._open is None:
+        gap = self._open
+        if gap is None:
             return None
-        gap = Gap(self._open.from_ns, to_ns, self._open.why, self._open.topics)
+        gap.to_ns, gap.until_sequence = to_ns, until_sequence
         self._open = None
-        self._last_end_ns = to_ns
-        self.closed_ns += to_ns - gap.from_ns
-        self._gaps.append(gap)
+        self._keep(gap)
         return gap
+
+    def note(
+        self, from_ns: int, to_ns: int, why: str, topics: SubscriptionSet, sequence: int
+    ) -> Gap | None:
+        """A gap that is over as soon as it is noticed; None where one is open already.
+
+        What happens again and again within a second is one gap, which grows.
+        """
+        if self._open is not None:
+            return None
+        last = self._gaps[-1] if self._gaps else None
+        if last is None or last.to_ns is None or last.why != why:
+            pass
+        elif last.filling is Filling.NOT and from_ns - last.to_ns < _SAME_NS:
+            self.closed_ns += to_ns - last.to_ns
+            last.to_ns, last.until_sequence = to_ns, sequence
+            last.topics = last.topics | topics
+            self._last_end_ns = to_ns
+            return last
+        self.begin(from_ns, why, topics, sequence)
+        return self.end(to_ns, sequence)
+
+    def _keep(self, gap: Gap) -> None:
+        assert gap.to_ns is not None
+        self._last_end_ns = gap.to_ns
+        self.closed_ns += gap.to_ns - gap.from_ns
+        if len(self._gaps) == _KEPT:
+            self.forgotten_until_ns = self._gaps[0].to_ns or 0
+        self._gaps.append(gap)
 
     @property
     def current(self) -> Gap | None:

@@ -110,7 +110,9 @@ def test_a_connected_account_that_still_asks_for_what_it_missed():
 def test_an_open_gap_degrades_and_does_not_hold_up():
     market, orders = Market("iex"), Orders()
     handler = market.feed("iex", CONNECTED)
-    handler.gaps.begin(NOW_NS - MINUTE_NS, "not confirmed by upstream yet", 3)
+    handler.gaps.begin(
+        NOW_NS - MINUTE_NS, "not confirmed by upstream yet", SubscriptionSet({"trades": ["A"]})
+    )
     answer = health(market, orders)
     assert answer["status"] == "degraded"
     (reason,) = answer["reasons"]

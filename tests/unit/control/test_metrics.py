@@ -256,7 +256,7 @@ def test_a_feed_is_wanted_while_somebody_uses_it(proxy: Proxy) -> None:
 
 def test_gaps(proxy: Proxy) -> None:
     gaps = proxy.market.handlers["iex"].gaps
-    gaps.begin(5_000_000_000, "lost", 1)
+    gaps.begin(5_000_000_000, "lost", SubscriptionSet({"trades": ["A"]}))
     assert proxy.value("gap_open_since_timestamp_seconds", feed="iex") == 5
     gaps.end(7_500_000_000)
     assert proxy.value("gap_open_since_timestamp_seconds", feed="iex") == 0
@@ -275,8 +275,8 @@ def test_durations(proxy: Proxy) -> None:
     assert all(low <= high for low, high in pairwise(buckets))
     assert dict(zip(BUCKETS_NS, buckets, strict=True))[100_000] == 90
     assert dict(zip(BUCKETS_NS, buckets, strict=True))[5_000_000] == 100
-    assert proxy.value("message_duration_seconds_bucket", le="+Inf") == 100
-    assert proxy.value("message_duration_seconds_sum") == pytest.approx(0.0381)
+    assert proxy.value("message_duration_seconds_bucket", feed="iex", le="+Inf") == 100
+    assert proxy.value("message_duration_seconds_sum", feed="iex") == pytest.approx(0.0381)
     assert proxy.value("message_processing_seconds_count") == 100
     assert proxy.value("message_latency_seconds_count") == 100
     assert proxy.value("message_latency_seconds", quantile="0.5") == pytest.approx(90e-6, rel=0.15)
@@ -292,13 +292,14 @@ def test_every_latency_is_turned(proxy: Proxy) -> None:
     """What has quantiles is found by whoever turns the windows."""
     handler, feed = proxy.market.handlers["iex"], proxy.orders.feeds["paper"]
     found = list(latencies_of(proxy.measured))
-    for latency in (handler.latency, handler.lag, feed.journal_latency, proxy.measured.stalls):
+    market, orders = (handler.latency, handler.lag), (feed.flow.latency, feed.lag)
+    for latency in (*market, *orders, feed.journal_latency, proxy.measured.stalls):
         assert any(latency is one for one in found)
 
 
 def test_the_order_side(proxy: Proxy) -> None:
     feed = proxy.orders.feeds["paper"]
-    feed.counts.received, feed.counts.duplicates = 5, 2
+    feed.counts.received, feed.counts.duplicates, feed.counts.passed_early = 5, 2, 1
     feed.reconciled, feed.reconciled_until_ns = True, 4_000_000_000
     feed.journal_latency.observe(1_000_000, 5)
     assert proxy.value("account_reconciled", account="paper") == 1
@@ -306,6 +307,7 @@ def test_the_order_side(proxy: Proxy) -> None:
     assert proxy.value("order_events_total", account="paper", what="received") == 5
     assert proxy.value("order_events_total", account="paper", what="duplicate") == 2
     assert proxy.value("messages_received_total", stream="trading", type="trade_updates") == 5
+    assert proxy.value("order_holds_expired_total", account="paper") == 1
     assert proxy.value("journal_jobs_waiting") == 3
     assert proxy.value("journal_commits_total") == 7
     assert proxy.value("journal_duration_seconds_count") == 5

@@ -15,6 +15,8 @@ from stream_proxy.hub.outbox import Outbox
 from stream_proxy.model.topics import SubscriptionSet
 from stream_proxy.outlets.consumer_status import ConsumerStatus, consumer_status
 
+THREE = SubscriptionSet({"trades": ["A", "B"], "bars": ["*"]})
+
 
 class Crowd:
     """So many consumers of one protocol, each with an outbox of its own."""
@@ -94,9 +96,9 @@ async def test_feeds_and_accounts():
     demand: Demand[Any] = handler.demand
     demand.acquire(SubscriptionSet({"trades": ["A", "B"], "bars": ["*"]}), lambda error: None)
     handler.upstream.last_message_ns = NOW_NS - 1_500_000
-    handler.gaps.begin(NOW_NS - MINUTE_NS, "no pong", 3)
+    handler.gaps.begin(NOW_NS - MINUTE_NS, "no pong", THREE)
     handler.gaps.end(NOW_NS - MINUTE_NS // 2)
-    handler.gaps.begin(NOW_NS - 1_000_000_000, "closed", 3)
+    handler.gaps.begin(NOW_NS - 1_000_000_000, "closed", THREE)
     orders.feed("paper", UpstreamState.RECONNECTING).counts.received = 7
     orders.journal_waiting, orders.journal_commits = 3, 40
     report = await status(market, orders).report(NOW_NS)

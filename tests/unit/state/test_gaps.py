@@ -2,35 +2,76 @@
 
 from __future__ import annotations
 
-from stream_proxy.state.gaps import Gap, GapLog
+from stream_proxy.model.topics import SubscriptionSet
+from stream_proxy.state.gaps import Filling, Gap, GapLog
+
+TRADES = SubscriptionSet({"trades": ["AAPL"]})
+QUOTES = SubscriptionSet({"quotes": ["AAPL"]})
+
+
+def times(gap: Gap | None) -> tuple[int, int | None]:
+    assert gap is not None
+    return gap.from_ns, gap.to_ns
 
 
 def test_an_open_gap_goes_on() -> None:
-    """Two failures in a row are one gap, counted once, with its first reason."""
+    """Two failures in a row are one gap, counted once, with its first reason and all topics."""
     log = GapLog()
-    log.begin(100, "lost", 3)
-    log.begin(150, "lost again", 5)
-    assert log.current == Gap(100, None, "lost", 3)
-    assert log.end(200) == Gap(100, 200, "lost", 3)
+    opened = log.begin(100, "lost", TRADES, 7)
+    assert log.begin(150, "lost again", TRADES) is None
+    assert log.begin(160, "more wanted", QUOTES) is opened is log.current
+    ended = log.end(200, 9)
+    assert ended is opened is not None
+    assert (ended.number, ended.why, ended.topics) == (1, "lost", TRADES | QUOTES)
+    assert (times(ended), ended.after_sequence, ended.until_sequence) == ((100, 200), 7, 9)
     assert (log.count, log.current, log.end(300)) == (1, None, None)
 
 
 def test_a_gap_does_not_reach_back_into_the_last_one() -> None:
     """After a reconnect that brought no data, the last message is older than the last gap's end."""
     log = GapLog()
-    log.begin(100, "lost", 1)
+    log.begin(100, "lost", TRADES)
     log.end(200)
-    log.begin(100, "lost", 1)
-    assert log.end(300) == Gap(200, 300, "lost", 1)
+    log.begin(100, "lost", TRADES)
+    assert times(log.end(300)) == (200, 300)
     assert [gap.from_ns for gap in log.recent()] == [100, 200]
 
 
 def test_old_gaps_are_forgotten_but_counted() -> None:
-    """Memory is bounded, their number and their length aren't."""
+    """Memory is bounded, their number and their length aren't; that they are forgotten is said."""
     log = GapLog()
     for start in range(0, 20_000, 10):
-        log.begin(start, "lost", 1)
+        log.begin(start, "lost", TRADES)
         log.end(start + 5)
     assert (log.count, log.closed_ns) == (2000, 2000 * 5)
     assert len(log.recent()) == 1000
     assert log.recent()[-1].to_ns == 19_995
+    assert log.forgotten_until_ns == 9995
+
+
+def test_losses_of_one_second_are_one_gap() -> None:
+    """Each of them is news; one that was filled meanwhile isn't opened again."""
+    log = GapLog()
+    second = 1_000_000_000
+    first = log.note(0, 0, "damaged", TRADES, 1)
+    assert first is not None and log.note(second // 2, second // 2, "damaged", QUOTES, 2) is first
+    assert (times(first), first.topics, first.until_sequence) == (
+        (0, second // 2),
+        TRADES | QUOTES,
+        2,
+    )
+    first.filling = Filling.WHOLE
+    assert log.note(second, second, "damaged", TRADES, 3) is not first
+    assert log.note(9 * second, 9 * second, "damaged", TRADES, 3) is not first
+    assert (log.count, log.closed_ns) == (3, second // 2)
+    log.begin(20 * second, "lost", TRADES)
+    assert log.note(21 * second, 21 * second, "damaged", TRADES, 4) is None
+
+
+def test_what_is_missing_is_what_was_not_filled() -> None:
+    log = GapLog()
+    log.begin(1, "lost", TRADES | QUOTES)
+    gap = log.end(2)
+    assert gap is not None
+    gap.filled = TRADES
+    assert gap.missing == QUOTES

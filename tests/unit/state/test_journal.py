@@ -169,9 +169,9 @@ def test_pruning_spares_what_a_living_cursor_needs(journal: Journal) -> None:
     assert prune(5 * DAY) == (2, ["dead"])
     assert prune(5 * DAY) == (0, []), "it is said once"
     assert journal.account("paper").first_sequence == 5
-    lost = locate(journal, journal.account("paper"), Start(cursor="dead"))
+    lost = locate(journal, journal.account("paper"), Start(cursor="dead"), 1 << 60)
     assert isinstance(lost, CannotResume) and "events 3 to 4 are not kept" in lost.reason
-    assert locate(journal, journal.account("paper"), Start(cursor="alive")) == 4
+    assert locate(journal, journal.account("paper"), Start(cursor="alive"), 1 << 60) == 4
     prune(5 * DAY, 2 * DAY)
     assert [c.cursor for c in journal.cursors("paper")] == ["alive"]
 
@@ -251,7 +251,7 @@ def test_positions(journal: Journal, since: str, expected: int | str) -> None:
         journal,
         *(event(f"o{i}", event_id=f"01ARZ3NDEKTSV4RRFFQ69G5FA{i}", second=i) for i in range(4)),
     )
-    found = locate(journal, journal.account("paper"), Start(since=since))
+    found = locate(journal, journal.account("paper"), Start(since=since), 1 << 60)
     if isinstance(expected, int):
         assert found == expected
     else:

@@ -53,4 +53,6 @@ def latencies_of(measured: Measured) -> Iterator[Latency]:
         yield handler.latency
         yield handler.lag
     for feed in measured.orders.feeds.values():
+        yield feed.flow.latency
+        yield feed.lag
         yield feed.journal_latency

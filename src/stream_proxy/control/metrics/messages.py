@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from stream_proxy.control.metrics.family import PREFIX, Durations, Family, Labels, Numbers
 from stream_proxy.control.metrics.measured import Measured
 from stream_proxy.control.metrics.upstream import TRADING
-from stream_proxy.feed.handler import FeedHandler
-from stream_proxy.hub.hub import Hub
+from stream_proxy.feed.order_flow import ORDER_CLASS
+from stream_proxy.hub.flow import Flow
 from stream_proxy.hub.latency import Latency
 
 Sample = tuple[Labels, float]
@@ -34,13 +34,9 @@ CLASSES = {
 }
 """Alpaca's letters for kinds of messages, as words; whatever else comes is `unknown`."""
 
-ORDER_CLASS = "trade_updates"
-
-Counted = Mapping[tuple[str, str], int]
-
 
 def _class(letter: str) -> str:
-    return CLASSES.get(letter, "unknown")
+    return CLASSES.get(letter, ORDER_CLASS if letter == ORDER_CLASS else "unknown")
 
 
 def _received(measured: Measured) -> Iterator[Sample]:
@@ -53,25 +49,29 @@ def _received(measured: Measured) -> Iterator[Sample]:
         yield (TRADING, ORDER_CLASS), account.counts.received
 
 
-def _by_protocol(counted: Callable[[Hub], Counted]) -> Callable[[Measured], Iterable[Sample]]:
+def _flows(measured: Measured) -> Iterator[tuple[str, str, Flow]]:
+    """Stream and protocol of everything that is counted."""
+    for handler in measured.market.handlers.values():
+        for protocol, flow in handler.hub.flows.items():
+            yield handler.feed.kind, protocol, flow
+    for account in measured.orders.feeds.values():
+        for protocol, flow in account.flow.flows.items():
+            yield TRADING, protocol, flow
+
+
+def _by_protocol(
+    counted: Callable[[Flow], Mapping[str, int]],
+) -> Callable[[Measured], Iterable[Sample]]:
     """One series for each class that was offered, whether any of it met this fate or not."""
 
     def read(measured: Measured) -> Iterator[Sample]:
-        for handler in measured.market.handlers.values():
-            for protocol, letter in _offered(handler.hub):
-                yield (handler.feed.kind, _class(letter), protocol), 0
-            for (protocol, letter), count in counted(handler.hub).items():
-                yield (handler.feed.kind, _class(letter), protocol), count
+        for stream, protocol, flow in _flows(measured):
+            for letter in flow.offered:
+                yield (stream, _class(letter), protocol), 0
+            for letter, count in counted(flow).items():
+                yield (stream, _class(letter), protocol), count
 
     return read
-
-
-def _offered(hub: Hub) -> Counted:
-    return {
-        (protocol, letter): count
-        for protocol, flow in hub.flows.items()
-        for letter, count in flow.offered.items()
-    }
 
 
 def _sent(measured: Measured) -> Iterator[Sample]:
@@ -82,20 +82,24 @@ def _sent(measured: Measured) -> Iterator[Sample]:
             yield (name, clients.protocol), outbox.messages
 
 
-def _of_feed(
-    latency: Callable[[FeedHandler], Latency],
-) -> Callable[[Measured], Iterable[tuple[Labels, Latency]]]:
-    def read(measured: Measured) -> Iterator[tuple[Labels, Latency]]:
-        for name, handler in measured.market.handlers.items():
-            yield (name, handler.feed.kind), latency(handler)
+def _latencies(measured: Measured) -> Iterator[tuple[Labels, Latency]]:
+    for name, handler in measured.market.handlers.items():
+        yield (name, handler.feed.kind), handler.latency
+    for name, account in measured.orders.feeds.items():
+        yield (name, TRADING), account.flow.latency
 
-    return read
+
+def _lags(measured: Measured) -> Iterator[tuple[Labels, Latency]]:
+    for name, handler in measured.market.handlers.items():
+        yield (name, handler.feed.kind), handler.lag
+    for name, account in measured.orders.feeds.items():
+        yield (name, TRADING), account.lag
 
 
 def _of_all(measured: Measured) -> Iterator[tuple[Labels, Latency]]:
     yield (), Latency()
-    for handler in measured.market.handlers.values():
-        yield (), handler.latency
+    for _, latency in _latencies(measured):
+        yield (), latency
 
 
 _BY = ("stream", "type", "protocol")
@@ -125,22 +129,23 @@ FAMILIES: tuple[Family, ...] = (
         "counter",
         _BY,
         "Messages from Alpaca, each times the consumers of its feed: what became of them, the next "
-        "five say, and they add up to this.",
-        _by_protocol(_offered),
+        "five say, and they add up to this. Order updates: also those that a consumer gets from "
+        "the journal.",
+        _by_protocol(lambda flow: flow.offered),
     ),
     Numbers(
         f"{PREFIX}messages_delivered_total",
         "counter",
         _BY,
         "Messages written to consumers' sockets.",
-        _by_protocol(lambda hub: hub.delivered()),
+        _by_protocol(lambda flow: flow.delivered()),
     ),
     Numbers(
         f"{PREFIX}messages_filtered_total",
         "counter",
         _BY,
         "Messages that a consumer of the feed had not subscribed to.",
-        _by_protocol(lambda hub: hub.filtered()),
+        _by_protocol(lambda flow: flow.filtered()),
     ),
     Numbers(
         f"{PREFIX}messages_conflated_total",
@@ -148,21 +153,21 @@ FAMILIES: tuple[Family, ...] = (
         _BY,
         "Messages that a newer one of the same symbol took the place of, for a slow consumer "
         "that accepts that.",
-        _by_protocol(lambda hub: hub.conflated()),
+        _by_protocol(lambda flow: flow.conflated),
     ),
     Numbers(
         f"{PREFIX}messages_dropped_total",
         "counter",
         _BY,
         "Messages that a consumer did not get because it was too slow, or went while they waited.",
-        _by_protocol(lambda hub: hub.dropped()),
+        _by_protocol(lambda flow: flow.dropped),
     ),
     Numbers(
         f"{PREFIX}messages_waiting",
         "gauge",
         _BY,
         "Messages that wait for slow consumers now.",
-        _by_protocol(lambda hub: hub.waiting()),
+        _by_protocol(lambda flow: flow.waiting()),
     ),
     Durations(
         f"{PREFIX}message_latency_seconds",
@@ -176,7 +181,7 @@ FAMILIES: tuple[Family, ...] = (
         "histogram",
         _FEED,
         f"{_FROM_SOCKET_TO_SOCKET}, since the start.",
-        _of_feed(lambda handler: handler.latency),
+        _latencies,
     ),
     Durations(
         f"{PREFIX}message_processing_seconds",
@@ -189,8 +194,9 @@ FAMILIES: tuple[Family, ...] = (
         f"{PREFIX}exchange_lag_seconds",
         "histogram",
         _FEED,
-        "From the time in a message to our receiving it, looked at once a batch. Both clocks have "
+        "From the time in a message to our receiving it, looked at once a batch of market data, "
+        "and for every order update. Both clocks have "
         "to be right; the feed delayed_sip is late on purpose.",
-        _of_feed(lambda handler: handler.lag),
+        _lags,
     ),
 )

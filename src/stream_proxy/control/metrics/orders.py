@@ -67,6 +67,14 @@ FAMILIES: tuple[Family, ...] = (
         _events,
     ),
     Numbers(
+        f"{PREFIX}order_holds_expired_total",
+        "counter",
+        ("account",),
+        "How often fresh updates waited no longer for those that were missed before them, and went "
+        "out first.",
+        _by_account(lambda feed: feed.counts.passed_early),
+    ),
+    Numbers(
         f"{PREFIX}journal_works",
         "gauge",
         (),

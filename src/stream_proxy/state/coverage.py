@@ -1,0 +1,57 @@
+"""Since when each topic has been asked of upstream: what nobody asked for wasn't recorded.
+
+Interruptions of the connection are not looked at here; those are gaps (``gaps.py``).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from stream_proxy.model.topics import WILDCARD, Channel, SubscriptionSet, Symbol
+
+_Topic = tuple[Channel, Symbol]
+_SPANS = 50
+"""So many ended spans are remembered of a topic; older ones count as not asked for."""
+
+
+class Coverage:
+    """The spans in which upstream was asked for each topic of a feed."""
+
+    def __init__(self) -> None:
+        self._since: dict[_Topic, int] = {}
+        self._spans: dict[_Topic, deque[tuple[int, int]]] = {}
+
+    def hold(self, held: SubscriptionSet, wanted: SubscriptionSet, now_ns: int) -> None:
+        """Upstream confirmed a set.
+
+        What it doesn't hold, though it did, is still covered if it is wanted: it is being asked for
+        again, after an interruption.
+        """
+        since = self._since
+        confirmed = set(held)
+        for topic in confirmed - since.keys():
+            since[topic] = now_ns
+        for topic in since.keys() - confirmed:
+            if topic not in wanted:
+                span = since.pop(topic), now_ns
+                self._spans.setdefault(topic, deque(maxlen=_SPANS)).append(span)
+
+    def uncovered(
+        self, channel: Channel, symbol: Symbol, from_ns: int, to_ns: int
+    ) -> list[tuple[int, int]]:
+        """The parts of an interval in which this topic wasn't asked for, oldest first."""
+        spans: list[tuple[int, int]] = []
+        for topic in {(channel, symbol), (channel, WILDCARD)}:
+            spans += self._spans.get(topic, ())
+            if topic in self._since:
+                spans.append((self._since[topic], to_ns))
+        found: list[tuple[int, int]] = []
+        for since_ns, until_ns in sorted(spans):
+            if from_ns >= to_ns:
+                break
+            if since_ns > from_ns:
+                found.append((from_ns, min(since_ns, to_ns)))
+            from_ns = max(from_ns, until_ns)
+        if from_ns < to_ns:
+            found.append((from_ns, to_ns))
+        return found

@@ -1,0 +1,136 @@
+"""HOT PATH (`Ring.keep`). The recent messages of one feed, as one log with a place for each.
+
+What is kept are whole frames, as they came: that costs one tuple a socket read, and no memory but
+the frames' own. Who wants to go on somewhere reads them again; taking them apart a second time is
+paid by who was away, not by those who listen.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_ENTRY_BYTES = 300
+"""What keeping a frame costs beside its bytes, about."""
+_MARK_NS = 1_000_000_000
+_MARKS = 24 * 3600
+
+
+class Stretch(NamedTuple):
+    """Messages that came together, in upstream's codec.
+
+    Attributes:
+        first: the sequence of the first; the others follow.
+        messages: how many there are.
+        received_ns: wall clock.
+        payloads: arrays that hold exactly these.
+        back_filled: they were asked for afterwards, and are older than their place.
+    """
+
+    first: int
+    messages: int
+    received_ns: int
+    payloads: Sequence[bytes]
+    back_filled: bool
+
+
+_Kept = tuple[int, int, int, Sequence[bytes], bool, int, int]
+"""A stretch as a plain tuple, which is four times as fast to make, with when it was kept
+(monotonic) and what it costs."""
+
+
+class Ring:
+    """A bounded log.
+
+    Args:
+        max_bytes: so much is kept at the most; 0 keeps nothing.
+        max_age_ns: nothing older is kept, once something newer comes.
+    """
+
+    __slots__ = ("_kept", "_marks", "_max_age_ns", "_max_bytes", "bytes", "last")
+
+    def __init__(self, max_bytes: int, max_age_ns: int) -> None:
+        self._max_bytes = max_bytes
+        self._max_age_ns = max_age_ns
+        self._kept: deque[_Kept] = deque()
+        self._marks: deque[tuple[int, int]] = deque(maxlen=_MARKS)
+        """About once a second: when which message came, longer than the messages are kept."""
+        self.bytes = 0
+        """What is kept, its cost included."""
+        self.last = 0
+        """The sequence of the newest message."""
+
+    def keep(
+        self,
+        first: int,
+        messages: int,
+        received_ns: int,
+        now_ns: int,
+        payloads: Sequence[bytes],
+        size: int,
+        back_filled: bool = False,
+    ) -> None:
+        """Append messages, the next in sequence; forget what is too old or too much.
+
+        Args:
+            now_ns: monotonic.
+            size: of the payloads, in bytes.
+        """
+        self.last = first + messages - 1
+        marks = self._marks
+        if not marks or received_ns - marks[-1][1] >= _MARK_NS or received_ns < marks[-1][1]:
+            marks.append((first, received_ns))
+        if not self._max_bytes:
+            return
+        size += _ENTRY_BYTES * len(payloads)
+        kept = self._kept
+        kept.append((first, messages, received_ns, payloads, back_filled, now_ns, size))
+        self.bytes += size
+        oldest_ns = now_ns - self._max_age_ns
+        while kept and (self.bytes > self._max_bytes or kept[0][5] < oldest_ns):
+            self.bytes -= kept.popleft()[6]
+
+    @property
+    def first(self) -> int:
+        """The sequence of the oldest message that is kept; one behind the newest if none is."""
+        return self._kept[0][0] if self._kept else self.last + 1
+
+    def holds(self, sequence: int) -> bool:
+        """Whether everything behind this message is kept."""
+        return self.first - 1 <= sequence <= self.last
+
+    def after(self, sequence: int, messages: int) -> list[Stretch]:
+        """The stretches behind a message, oldest first, with about so many messages.
+
+        The first of them may begin before it. Empty if there is nothing newer.
+        """
+        kept = self._kept
+        found: list[Stretch] = []
+        index = max(bisect_right(kept, sequence + 1, key=_first_of) - 1, 0)
+        while index < len(kept) and messages > 0:
+            one = kept[index]
+            index += 1
+            if one[0] + one[1] > sequence + 1:
+                found.append(Stretch(*one[:5]))
+                messages -= one[1]
+        return found
+
+    def since(self, received_ns: int) -> list[Stretch]:
+        """The stretches that came at this instant or later."""
+        return [Stretch(*one[:5]) for one in self._kept if one[2] >= received_ns]
+
+    def time_at_or_before(self, sequence: int) -> int | None:
+        """When a message came, or an instant shortly before; None if that isn't remembered."""
+        index = bisect_right(self._marks, sequence, key=_first_of) - 1
+        return self._marks[index][1] if index >= 0 else None
+
+    def time_at_or_after(self, sequence: int) -> int | None:
+        """When a message came, or an instant shortly after; None if the next is yet to come."""
+        index = bisect_right(self._marks, sequence - 1, key=_first_of)
+        return self._marks[index][1] if index < len(self._marks) else None
+
+
+def _first_of(kept: tuple[int, ...] | _Kept) -> int:
+    return kept[0]
