@@ -45,15 +45,26 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class CannotResume:
-    """A position that can't be honoured, and why."""
+    """A position that can't be honoured, and why.
+
+    Attributes:
+        unreadable: it is none at all, whatever the record holds.
+    """
 
     reason: str
+    unreadable: bool = False
 
 
-def join(journal: Journal, account: str, start: Start, now_ns: int) -> Joined | CannotResume:
-    """Find where a consumer goes on; what a new cursor hasn't acknowledged is kept from there."""
+def join(
+    journal: Journal, account: str, start: Start, now_ns: int, now_sequence: int
+) -> Joined | CannotResume:
+    """Find where a consumer goes on; what a new cursor hasn't acknowledged is kept from there.
+
+    Args:
+        now_ns, now_sequence: when it asked, and the last event then; the journal may be further.
+    """
     state = journal.account(account)
-    after = locate(journal, state, start)
+    after = locate(journal, state, start, now_sequence)
     if isinstance(after, CannotResume) or not start.cursor:
         return after if isinstance(after, CannotResume) else Joined(state, after)
     new = journal.cursor(account, start.cursor) is None
@@ -62,22 +73,23 @@ def join(journal: Journal, account: str, start: Start, now_ns: int) -> Joined | 
     return Joined(state, after, new)
 
 
-def locate(journal: Journal, state: AccountState, start: Start) -> int | CannotResume:
+def locate(
+    journal: Journal, state: AccountState, start: Start, now_sequence: int
+) -> int | CannotResume:
     """Give the sequence behind which the consumer goes on."""
+    now = max(min(now_sequence, state.last_sequence), state.first_sequence - 1)
     if start.epoch and start.epoch != state.epoch:
         return _over(state, start.epoch)
     if start.since:
-        return _since(journal, state, start.since)
+        return now if start.since == NOW else _since(journal, state, start.since)
     if start.cursor:
         position = journal.cursor(state.account, start.cursor)
         if position is not None:
             return _checked(state, position, f"cursor {start.cursor}")
-    return state.last_sequence
+    return now
 
 
 def _since(journal: Journal, state: AccountState, since: str) -> int | CannotResume:
-    if since == NOW:
-        return state.last_sequence
     if since == OLDEST:
         return state.first_sequence - 1
     if since.isascii() and since.isdigit() and len(since) < ULID_LENGTH:
@@ -96,7 +108,8 @@ def _since(journal: Journal, state: AccountState, since: str) -> int | CannotRes
         if separator and sequence.isdigit():
             return _over(state, epoch)
         return CannotResume(
-            f"since={since[:40]} is no sequence, event id, RFC 3339 time, `now` or `oldest`"
+            f"since={since[:40]} is no sequence, event id, RFC 3339 time, `now` or `oldest`",
+            unreadable=True,
         )
     if instant_ns < state.since_ns:
         return CannotResume(

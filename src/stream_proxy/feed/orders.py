@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 
 import structlog
 
 from stream_proxy.feed import order_position
+from stream_proxy.feed.order_flow import OrderFlow
 from stream_proxy.feed.order_position import CannotResume, Joined, Start
 from stream_proxy.feed.upstream_status import UpstreamStatus
 from stream_proxy.hub.latency import Latency
@@ -67,6 +69,7 @@ class OrderConsumer:
     """Whether reading on waits until the socket has taken what was read."""
     reading: Cancel = lambda: None
     """Takes back what was asked of the journal last."""
+    protocol: str = "websocket"
 
 
 @dataclass(slots=True)
@@ -113,9 +116,14 @@ class OrderFeed:
         self.on_change: Callable[[], None] = lambda: None
         self.journal_latency = Latency()
         """From received to on the disk and handed out."""
+        self.flow = OrderFlow()
+        self.lag = Latency()
+        """From an event's own time to our receiving it."""
         self._writer = writer
         self._clock = clock
         self._held: list[OrderEvent] | None = None
+        self._early: list[Callable[[], None]] = []
+        """Who came before the account's record was open."""
         self.losses = 0
         """How often something may have been missed."""
         self.on_doubt: Callable[[], None] = lambda: None
@@ -131,6 +139,9 @@ class OrderFeed:
         self.state = state
         self.last_sequence = state.last_sequence
         self.reconciled_until_ns = state.reconciled_until_ns
+        early, self._early = self._early, []
+        for join in early:
+            join()
         self.on_change()
 
     @property
@@ -149,7 +160,8 @@ class OrderFeed:
             self._log.warning("orders.unreadable", reason=str(damage)[:120])
             return False
         self.counts.received += 1
-        self.upstream.last_message_ns = self._clock.now_ns()
+        now_ns = self.upstream.last_message_ns = self._clock.now_ns()
+        self.lag.observe(now_ns - event.timestamp_ns)
         if self._held is not None:
             self._held.append(event)
         else:
@@ -208,8 +220,11 @@ class OrderFeed:
 
         def done(records: list[OrderRecord]) -> None:
             self.counts.duplicates += count - len(records)
+            self.flow.begin(begun_ns)
             self._deliver(records)
-            self.journal_latency.observe(self._clock.monotonic_ns() - begun_ns, count)
+            now_ns = self._clock.monotonic_ns()
+            self.flow.end(now_ns)
+            self.journal_latency.observe(now_ns - begun_ns, count)
 
         def failed(mistake: Exception) -> None:
             # Not the disk: a mistake of ours. The events are asked for again by reconciling.
@@ -256,8 +271,10 @@ class OrderFeed:
             if record.sequence > consumer.position:
                 frames.append(consumer.frame(record))
                 consumer.position = record.sequence
-        if frames:
-            consumer.outbox.offer(frames, len(frames))
+        wanted = [frame for frame in frames if frame]
+        self.flow.offer(consumer.protocol, len(frames), len(wanted))
+        if wanted:
+            consumer.outbox.offer(wanted, len(wanted))
 
     def _offer_page(self, consumer: OrderConsumer, records: Sequence[OrderRecord]) -> None:
         """Hand out what was read as far as the socket takes it.
@@ -341,10 +358,26 @@ class OrderFeed:
         the reason why it can't be served from there.
         """
         self.consumers[consumer] = None
+        consumer.outbox.meter = self.flow.meter(consumer.protocol)
+        if self.state is None:
+            self._early.append(partial(self._join, consumer, start, joined))
+        else:
+            self._join(consumer, start, joined)
+
+    def _join(
+        self,
+        consumer: OrderConsumer,
+        start: Start,
+        joined: Callable[[Joined | CannotResume], None],
+    ) -> None:
+        if consumer.gone:
+            return
         name, now_ns = self.account.name, self._clock.now_ns()
+        # Now is now: what comes while the journal is busy with others belongs to this consumer.
+        now_sequence = self.last_sequence
 
         def work(journal: Journal) -> tuple[Joined | CannotResume, list[OrderRecord]]:
-            found = order_position.join(journal, name, start, now_ns)
+            found = order_position.join(journal, name, start, now_ns, now_sequence)
             if isinstance(found, CannotResume):
                 return found, []
             return found, journal.read(name, found.position)
@@ -412,7 +445,8 @@ class OrderFeed:
             self._read_on(consumer)
 
     def leave(self, consumer: OrderConsumer) -> None:
-        consumer.gone = True
+        """Hand out nothing more to it; what its outbox holds is its own affair."""
+        consumer.gone, consumer.waiting = True, False
         consumer.reading()
         self.consumers.pop(consumer, None)
 

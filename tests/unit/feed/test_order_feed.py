@@ -272,3 +272,25 @@ def test_doubt_withdraws_readiness(feed: OrderFeed, writer: HandWriter) -> None:
     assert not feed.ready
     writer.settle()
     assert not feed.ready
+
+
+def test_now_is_when_it_asked(feed: OrderFeed, writer: HandWriter) -> None:
+    """The journal comes to those who join after what it has to write; nothing is missed by that."""
+    receive(feed, writer, 1)
+    client = Client(feed).join()
+    feed.receive(update(2))
+    writer.jobs.rotate(1)
+    writer.settle()
+    receive(feed, writer, 3)
+    assert client.got == [2, 3]
+
+
+def test_who_comes_before_the_record_is_open(writer: HandWriter) -> None:
+    """It begins where the record stood when it was opened."""
+    feed = OrderFeed(Account("paper", Environment.PAPER), writer, SystemClock())
+    early, gone = Client(feed).join(), Client(feed).join()
+    feed.leave(gone.consumer)
+    feed.open()
+    writer.settle()
+    receive(feed, writer, 1, 2)
+    assert (early.got, gone.got) == ([1, 2], [])
