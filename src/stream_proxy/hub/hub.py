@@ -67,7 +67,8 @@ class Hub:
         if current is not None and current.key == key:
             return
         existing = self._groups.get(key)
-        if current is not None and len(current.members) == 1 and existing is None and topics:
+        alone = current is not None and len(current.members) == 1 and current.shape is shape
+        if current is not None and alone and existing is None and topics:
             self._regroup(current, key, topics)
             return
         if current is not None:
