@@ -64,7 +64,8 @@ def masked(value: Any) -> Any:
     if isinstance(value, SecretStr):
         return MASK
     if isinstance(value, AccessTokenSettings):
-        return {"name": value.name, "key": MASK, "secret": MASK}
+        shown = {"name": value.name, "key": MASK, "secret": MASK}
+        return shown | {"slow": value.slow} if value.slow else shown
     if isinstance(value, list):
         return [masked(item) for item in value]
     return value if isinstance(value, bool | int | float | str | None) else str(value)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from stream_proxy.outlets.websocket import WebSocketOutlet
 
 
+class BadHandshake(ValueError):
+    """What a client asks for in its handshake can't be; the message says what can."""
+
+
 class Dialog(Protocol):
     """What is said on a connection.
 
@@ -131,7 +135,10 @@ class ServedConnection(WebSocketConnection):
                 "STREAM_PROXY_ALLOWED_ORIGINS if it is yours.",
             )
         path, _, query = request.path.partition("?")
-        self.dialog = outlet.dialog_for(self, path, query, headers)
+        try:
+            self.dialog = outlet.dialog_for(self, path, query, headers)
+        except BadHandshake as refusal:
+            return self.reject(HTTPStatus.BAD_REQUEST, str(refusal))
         if self.dialog is None:
             return self.reject(
                 HTTPStatus.NOT_FOUND,

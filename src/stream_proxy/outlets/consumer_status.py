@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from stream_proxy.hub.outbox import Outbox
 from stream_proxy.model.time import NS_PER_SECOND, rfc3339
 from stream_proxy.model.topics import SubscriptionSet
+from stream_proxy.outlets.slow import SlowConsumer
 
 _TOPICS_SHOWN = 10
 _NS_PER_MS = 1_000_000
@@ -35,9 +36,16 @@ class ConsumerStatus(BaseModel):
     )
     messages: int = Field(description="Written to its socket so far.")
     dropped_messages: int = Field(description="Given up, since it read too slowly.")
+    merged_messages: int = Field(description="Newer ones stand for them, since it read too slowly.")
     outbox_bytes: int = Field(description="Waiting for its socket to take more.")
     lag_ms: int = Field(
         description="How long the oldest of these has waited; up to a second too much."
+    )
+    slow_policy: str | None = Field(
+        description="What it gets when it reads too slowly; null for order updates."
+    )
+    gets: str = Field(
+        description="`live`; while it is behind, by its policy, `conflating` or `bars_only`."
     )
 
 
@@ -64,6 +72,7 @@ def consumer_status(
     topics: SubscriptionSet | None = None,
     unsent_bytes: int = 0,
     lag_ns: int = 0,
+    slow: SlowConsumer | None = None,
 ) -> ConsumerStatus:
     """Read a consumer's state.
 
@@ -73,6 +82,7 @@ def consumer_status(
         topics: of a feed's consumer; order updates are one topic.
         unsent_bytes: what waits outside of the outbox.
         lag_ns: for how long.
+        slow: what watches over a feed's consumer.
     """
     statistics = outbox.statistics()
     if statistics.waiting_since_ns is not None:
@@ -93,5 +103,8 @@ def consumer_status(
         messages=statistics.messages,
         dropped_messages=statistics.dropped_messages,
         outbox_bytes=statistics.queued_bytes + unsent_bytes,
+        merged_messages=statistics.merged_messages,
         lag_ms=lag_ns // _NS_PER_MS,
+        slow_policy=None if slow is None else str(slow.policy),
+        gets="live" if slow is None else slow.state,
     )

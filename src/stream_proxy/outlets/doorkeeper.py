@@ -12,6 +12,7 @@ import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from stream_proxy.model.slow_policy import SlowPolicy
 from stream_proxy.wire.alpaca.requests import Credentials
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -20,11 +21,15 @@ _WILD_ADDRESSES = ("0.0.0.0", "::", "")  # noqa: S104 (compared with, not bound 
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """A key and secret that a consumer shows as if they were Alpaca's."""
+    """A key and secret that a consumer shows as if they were Alpaca's.
+
+    ``slow`` is what its consumers get when they read too slowly and don't say themselves.
+    """
 
     name: str
     key: str
     secret: str
+    slow: SlowPolicy | None = None
 
     def __repr__(self) -> str:
         return f"AccessToken({self.name!r}, ***)"
@@ -95,6 +100,10 @@ class Doorkeeper:
             if same_key and same_secret:
                 found = token.name
         return found
+
+    def slow_policy(self, identity: str) -> SlowPolicy | None:
+        """What a token's consumers get when they read too slowly; None where it doesn't say."""
+        return next((token.slow for token in self._tokens if token.name == identity), None)
 
 
 def host_names(bound: str, extra: Sequence[str]) -> list[str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from stream_proxy.hub.outbox import Outbox
+from stream_proxy.model.slow_policy import DISCONNECT, SlowPolicy
 
 CLOSE_POLICY = 1008
 CLOSE_GOING_AWAY = 1001
@@ -36,6 +37,7 @@ class ConsumerLimits:
     outbox_age_seconds: float = 30.0
     connections: int = 10_000
     binary_order_frames: bool = True
+    slow_policy: SlowPolicy = DISCONNECT
 
 
 @dataclass(slots=True)

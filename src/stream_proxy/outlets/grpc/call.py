@@ -140,8 +140,14 @@ class StreamingCall:
         until_ns: int = 0,
         epoch: str = "",
         sequence: int = 0,
+        messages_lost: int = 0,
+        urgent: bool = False,
     ) -> None:
-        """Tell something about the stream itself, in its place, to those who asked for that."""
+        """Tell something about the stream itself, in its place, to those who asked for that.
+
+        Args:
+            urgent: before everything that waits instead.
+        """
         if not self._notices:
             return
         notice = pb.Notice(
@@ -151,9 +157,14 @@ class StreamingCall:
             until=timestamp(until_ns) if until_ns else None,
             epoch=epoch,
             sequence=sequence,
+            messages_lost=messages_lost,
         )
         message = self._response(notice=notice)
-        self.outbox.control(grpc_message(message.SerializeToString()))
+        payload = grpc_message(message.SerializeToString())
+        if urgent:
+            self.outbox.urgent(payload)
+        else:
+            self.outbox.control(payload)
 
     def status(self, now_ns: int) -> ConsumerStatus:
         raise NotImplementedError

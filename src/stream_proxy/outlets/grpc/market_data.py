@@ -11,6 +11,7 @@ from grpclib.server import Stream
 from stream_proxy.feed.consumer import Consumer
 from stream_proxy.feed.handler import FeedHandler
 from stream_proxy.feed.upstream_status import UpstreamState
+from stream_proxy.model.slow_policy import SlowPolicy
 from stream_proxy.model.topics import SubscriptionSet
 from stream_proxy.outlets.consumer_status import ConsumerStatus
 from stream_proxy.outlets.grpc.call import StreamingCall
@@ -19,8 +20,10 @@ from stream_proxy.outlets.grpc.requests import (
     MarketDataMethod,
     feed_of,
     receive,
+    slow_policy_of,
     topics_of,
 )
+from stream_proxy.outlets.slow import LagReport, SlowConsumer
 from stream_proxy.state.gaps import Gap
 from stream_proxy.wire.alpaca.codes import INTERNAL_ERROR, ErrorCode
 from stream_proxy.wire.grpc import stream_proxy_pb2 as pb
@@ -39,13 +42,7 @@ async def stream_market_data(
     """
     identity = outlet.identify(stream)
     request: Any = await receive(stream, method.request, outlet.limits)
-    if request.slow_policy not in ("", "disconnect"):
-        raise refusal(
-            Status.INVALID_ARGUMENT,
-            f"slow_policy {request.slow_policy!r} is not known",
-            "UNKNOWN_POLICY",
-            "Leave it empty, or use disconnect",
-        )
+    policy = slow_policy_of(stream, request.slow_policy)
     feed = feed_of(method, request.feed, outlet.default_feeds[method.kind])
     symbols = list(request.symbols)
     underlyings = list(getattr(request, "underlyings", ()))
@@ -60,7 +57,15 @@ async def stream_market_data(
             "FEED_NOT_CONFIGURED",
             f"Add {feed.name} to STREAM_PROXY_FEEDS, or name another in the request",
         )
-    call = MarketDataCall(outlet, stream, identity, method, handler, notices=request.notices)
+    call = MarketDataCall(
+        outlet,
+        stream,
+        identity,
+        method,
+        handler,
+        policy or outlet.doorkeeper.slow_policy(identity) or outlet.limits.slow_policy,
+        notices=request.notices,
+    )
     with outlet.serving(call):
         await call.subscribe(topics)
         await call.begin({"feed": feed.name, "epoch": handler.epoch})
@@ -77,17 +82,22 @@ class MarketDataCall(StreamingCall):
         identity: str,
         method: MarketDataMethod,
         handler: FeedHandler,
+        policy: SlowPolicy,
         *,
         notices: bool,
     ) -> None:
         super().__init__(outlet, stream, identity, method.response, notices)
         self.handler = handler
         self._method = method
-        self._shape = outlet.shape(method.name, handler)
         self._upstream = asyncio.Event()
         self._gap: Gap | None = None
-        self.consumer = Consumer(self.peer, self.outbox, self._shape, self._revoked)
+        self.consumer = Consumer(
+            self.peer, self.outbox, outlet.shape(method.name, handler), self._revoked
+        )
         handler.join(self.consumer)
+        self._slow = SlowConsumer(
+            policy, handler, self.consumer, self._tell_lag, self.writer.held_ns
+        )
 
     # Subscribing
 
@@ -159,11 +169,13 @@ class MarketDataCall(StreamingCall):
         items = list(self.handler.book_snapshot(topics))
         if items:
             number = self.handler.sequence
-            made = self._shape.transcode(items, [number] * len(items), self.outlet.clock.now_ns())
+            shape = self.consumer.shape
+            assert shape.transcode is not None
+            made = shape.transcode(items, [number] * len(items), self.outlet.clock.now_ns())
             messages = [message for message in made if message is not None]
             if messages:
-                frames = self._shape.frames(messages)
-                meter = self.outbox.meter = self.handler.hub.meter(self._shape)
+                frames = shape.frames(messages)
+                meter = self.outbox.meter = self.handler.hub.meter(shape)
                 meter.flow.aside({"o": len(messages)})
                 self.outbox.offer(frames, len(messages))
 
@@ -178,6 +190,19 @@ class MarketDataCall(StreamingCall):
             "it begins here",
             epoch=self.handler.epoch,
             sequence=self.handler.sequence,
+        )
+
+    def _tell_lag(self, report: LagReport) -> None:
+        """Say that it is behind, or has caught up, before everything that waits."""
+        now_ns = self.outlet.clock.now_ns()
+        self.notice(
+            pb.NOTICE_KIND_SLOW,
+            report.sentence(),
+            since_ns=now_ns - report.lag_ms * 1_000_000,
+            until_ns=now_ns if report.state == "live" else 0,
+            epoch=self.handler.epoch,
+            messages_lost=report.merged + report.left_out,
+            urgent=True,
         )
 
     # Upstream's comings and goings
@@ -210,11 +235,14 @@ class MarketDataCall(StreamingCall):
         self._gap = gap
 
     def release(self) -> None:
+        self._slow.close()
         self.handler.leave(self.consumer)
         super().release()
 
     def status(self, now_ns: int) -> ConsumerStatus:
-        return self._status(feed=self.handler.feed.name, topics=self.consumer.topics)
+        return self._status(
+            feed=self.handler.feed.name, topics=self.consumer.topics, slow=self._slow
+        )
 
 
 INVALID_SYNTAX_CODE = 400

@@ -12,9 +12,11 @@ from grpclib.const import Status
 from grpclib.server import Stream
 
 from stream_proxy.model.feeds import FEEDS, Feed
+from stream_proxy.model.slow_policy import SlowPolicy, read_slow_policy
 from stream_proxy.model.topics import WILDCARD, Channel, SubscriptionSet
 from stream_proxy.outlets.grpc.refusals import invalid_symbol, refusal
 from stream_proxy.outlets.limits import ConsumerLimits
+from stream_proxy.outlets.slow import SLOW_HEADER
 from stream_proxy.wire.alpaca.requests import Credentials, header_credentials
 from stream_proxy.wire.grpc import stream_proxy_pb2 as pb
 from stream_proxy.wire.grpc.boundaries import PREFIX_BYTES
@@ -122,6 +124,26 @@ def credentials_of(stream: Stream[Any, Any]) -> Credentials:
         return str(values[0]) if len(values) == 1 else None
 
     return header_credentials(single) or Credentials("", "")
+
+
+def slow_policy_of(stream: Stream[Any, Any], wanted: str) -> SlowPolicy | None:
+    """What a call gets should it be slow, by its request or else its metadata; None by neither.
+
+    Raises:
+        GRPCError: there is no such policy.
+    """
+    metadata = stream.metadata
+    said = [] if metadata is None else metadata.getall(SLOW_HEADER.lower(), [])
+    text = wanted or (str(said[0]) if len(said) == 1 else "")
+    try:
+        return read_slow_policy(text) if text else None
+    except ValueError as problem:
+        raise refusal(
+            Status.INVALID_ARGUMENT,
+            f"slow_policy {text!r} is not known",
+            "UNKNOWN_POLICY",
+            str(problem),
+        ) from None
 
 
 def feed_of(method: MarketDataMethod, wanted: str, default: str) -> Feed:
