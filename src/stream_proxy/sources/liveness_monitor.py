@@ -1,0 +1,126 @@
+"""Shows `Liveness` what a feed has received, and asks REST for it.
+
+Everything is read from what the feed's middle keeps anyway: counters and last values. Only statuses
+and price bands are looked into, which are few.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from stream_proxy.feed.handler import FeedHandler
+from stream_proxy.model.topics import WILDCARD, Channel, SubscriptionSet, Symbol
+from stream_proxy.runtime.clock import Clock
+from stream_proxy.sources.halts import HALT_TYPES
+from stream_proxy.sources.latest_check import LatestCheck
+from stream_proxy.sources.liveness import Liveness
+from stream_proxy.sources.liveness_advice import Ask, Reconnect, Resubscribe
+from stream_proxy.sources.market_hours import MarketHours, period_of
+from stream_proxy.wire.alpaca.codec import FrameDamaged
+from stream_proxy.wire.alpaca.exchange_time import time_of_json, time_of_msgpack
+
+_ANSWER_SECONDS = 3.0
+_ASKED_OF_ALL = 20
+"""Symbols that stand for ``*``."""
+
+
+class LivenessMonitor:
+    """Looks a few times a second.
+
+    Args:
+        handler: the feed's middle.
+        latest: asks REST.
+    """
+
+    def __init__(
+        self,
+        handler: FeedHandler,
+        clock: Clock,
+        hours: MarketHours,
+        latest: LatestCheck,
+        *,
+        shortest_seconds: float,
+        longest_seconds: float,
+    ) -> None:
+        self._handler = handler
+        self._clock = clock
+        self._hours = hours
+        self._latest = latest
+        self._log = structlog.get_logger("stream_proxy.liveness").bind(feed=handler.feed.name)
+        self._asking: asyncio.Task[None] | None = None
+        codec = handler.codec
+        self._time_of = time_of_msgpack if codec.binary else time_of_json
+        key = b"\xa1T\xa1%s" if codec.binary else b'"T":"%s"'
+        self._marks = [key % kind.encode() for kind in HALT_TYPES]
+        self.liveness = Liveness(handler.feed, shortest_seconds, longest_seconds)
+
+    def hold(self, topics: SubscriptionSet) -> None:
+        """Upstream said what it sends from now on."""
+        self.liveness.hold(
+            topics,
+            self._clock.monotonic_ns(),
+            self._clock.now_ns(),
+            self._handler.last_values.get,
+        )
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
+        self.liveness.lost()
+
+    def look(self, now_ns: int) -> Resubscribe | Reconnect | None:
+        """See what came; give what is to be done with the connection."""
+        handler, wall_ns = self._handler, self._clock.now_ns()
+        advice = self.liveness.look(
+            now_ns,
+            wall_ns,
+            period_of(self._hours, handler.feed, wall_ns),
+            handler.hub.messages,
+            handler.received,
+            handler.last_values.get,
+        )
+        if isinstance(advice, Ask):
+            self._asking = asyncio.get_running_loop().create_task(self._ask(advice))
+            return None
+        return advice
+
+    async def _ask(self, ask: Ask) -> None:
+        symbols: Sequence[Symbol] = ask.symbols
+        if symbols == (WILDCARD,):
+            # Who spoke first is at the beginning, and speaks often.
+            symbols = self._handler.last_values.symbols(ask.channel)[:_ASKED_OF_ALL]
+        found = None
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                found = await self._latest.latest_ns(ask.channel, symbols) if symbols else None
+        except TimeoutError:
+            pass  # as good as none
+        except Exception:
+            # A bug of ours must not keep the feed from being judged.
+            self._log.exception("liveness.internal_error")
+        self._asking = None
+        self.liveness.answered(ask, found, self._happened, self._clock.monotonic_ns())
+
+    def _happened(self, channel: Channel, symbol: Symbol) -> int:
+        """When the last message of a topic happened, by its own account."""
+        item = self._handler.last_values.get(channel, symbol)
+        return 0 if item is None else self._time_of(item)
+
+    def read_statuses(self, payloads: Sequence[bytes]) -> None:
+        """Look for halts in the frames of a read that brought statuses or price bands."""
+        codec = self._handler.codec
+        wall_ns = self._clock.now_ns()
+        marked = [one for one in payloads if any(mark in one for mark in self._marks)]
+        for payload in marked or payloads:
+            try:
+                types, _, items = codec.ticks.split(payload)
+                for kind, item in zip(types, items, strict=True):
+                    if kind in HALT_TYPES:
+                        self.liveness.status(codec.decode_fields(item), wall_ns)
+            except FrameDamaged:
+                continue  # whoever routes it has counted it
