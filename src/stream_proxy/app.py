@@ -14,6 +14,7 @@ import ssl
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import structlog
 
@@ -33,7 +34,7 @@ from stream_proxy.model.slow_policy import read_slow_policy
 from stream_proxy.order_desk import OrderDesk
 from stream_proxy.outlets.consumer_status import ConsumerSource
 from stream_proxy.outlets.doorkeeper import AccessToken, Doorkeeper, host_names, is_loopback
-from stream_proxy.outlets.limits import ConsumerLimits
+from stream_proxy.outlets.limits import ConsumerLimits, OutletCounts
 from stream_proxy.outlets.order_events import OrderEventOutlet
 from stream_proxy.outlets.orders import OrderPath
 from stream_proxy.outlets.websocket import WebSocketOutlet
@@ -267,9 +268,9 @@ class App:
                     await server.wait_closed()
         self._log.info(
             "proxy.stopped",
-            websocket=asdict(self.outlet.counts),
-            sse=asdict(self.events.counts),
-            grpc=asdict(self.grpc.outlet.counts),
+            websocket=_nonzero(self.outlet.counts),
+            sse=_nonzero(self.events.counts),
+            grpc=_nonzero(self.grpc.outlet.counts),
         )
         for feed_name, handler in self.handlers.items():
             self._log.info(
@@ -418,6 +419,10 @@ class App:
         if kind not in self._logged_bad and len(self._logged_bad) < 200:
             self._logged_bad.add(kind)
             self._log.warning("upstream.bad_message", feed=feed, reason=reason[:200])
+
+
+def _nonzero(counts: OutletCounts) -> dict[str, Any]:
+    return {name: count for name, count in asdict(counts).items() if count}
 
 
 def _cannot_listen(error: OSError, host: str, port: int, setting: str) -> StreamProxyError:

@@ -20,6 +20,7 @@ from stream_proxy.feed.orders import Account, Environment, OrderFeed
 from stream_proxy.outlets.orders import Dialect, OrderPath
 from stream_proxy.runtime.clock import Clock
 from stream_proxy.runtime.tracing import NO_TRACER, Tracer
+from stream_proxy.runtime.turns import Turns
 from stream_proxy.sources.connector import Connect
 from stream_proxy.sources.trading.rest import (
     HttpTradingRest,
@@ -119,12 +120,16 @@ class OrderDesk:
             if name in self.accounts:
                 self.feed(name)
 
+    async def stop_upstream(self) -> None:
+        """Free the accounts' slots with close frames; what has come is still kept and passed on."""
+        await asyncio.gather(*(account.source.stop() for account in self._running.values()))
+
     async def stop(self) -> None:
-        """Free the accounts' slots with close frames, then close the journal."""
+        """Wait for the accounts' streams to end, then close the journal."""
+        await self.stop_upstream()
         if self._pruning is not None:
             self._pruning.cancel()
         running = list(self._running.values())
-        await asyncio.gather(*(account.source.stop() for account in running))
         if running:
             patience = 6 if self._opened.is_set() else 0
             _, hanging = await asyncio.wait([a.task for a in running], timeout=patience)
@@ -191,7 +196,7 @@ class OrderDesk:
             loop = asyncio.get_running_loop()
             self._writer = JournalWriter(
                 partial(_open_journal, journal_path(self._settings)),
-                loop.call_soon_threadsafe,
+                Turns(loop).post,
                 self._journal_trouble,
             )
             self._writer.start()

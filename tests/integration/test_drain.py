@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ BOUND_SECONDS = 3.0
 """On top: the listeners' end, the last connections, the journal, the interpreter."""
 SYMBOLS = ["AAPL", "MSFT", "NVDA", "TSLA"]
 GOING_AWAY = 1001
-MARKET_CLIENTS, ORDER_CLIENTS, EVENT_CLIENTS, DATA_CALLS, ORDER_CALLS = 30, 20, 10, 25, 12
+BURST = 4_000
+"""Order updates at once: they wait in the journal, in sockets and for readers."""
 
 
 class Call:
@@ -113,11 +114,6 @@ class Watch:
             self.code = error.code()
 
 
-def grpc_address(proxy: ProxyProcess) -> str:
-    (found,) = re.findall(r"grpc=(\S+)", "".join(proxy.log))
-    return str(found)
-
-
 @contextlib.asynccontextmanager
 async def served(
     alpaca: SimulatorProcess, state_dir: Path
@@ -140,12 +136,27 @@ async def served(
             yield proxy, stack
 
 
-class Crowd:
-    """A hundred consumers of all kinds, two that read nothing, and one that watches health."""
+@dataclass(frozen=True)
+class Sizes:
+    """How many of each kind."""
 
-    def __init__(self, proxy: ProxyProcess, stack: AsyncExitStack) -> None:
+    market: int = 0
+    orders: int = 0
+    events: int = 0
+    data_calls: int = 0
+    order_calls: int = 0
+
+
+HUNDRED = Sizes(market=30, orders=20, events=10, data_calls=25, order_calls=12)
+
+
+class Crowd:
+    """Consumers of all kinds, and one that watches health."""
+
+    def __init__(self, proxy: ProxyProcess, stack: AsyncExitStack, sizes: Sizes) -> None:
         self._proxy = proxy
         self._stack = stack
+        self._sizes = sizes
         self.market: list[TestConsumer] = []
         self.orders: list[OrderClient] = []
         self.events: list[Events] = []
@@ -154,28 +165,28 @@ class Crowd:
         self.watch: Watch
 
     async def come(self) -> None:
-        url, address = self._proxy.addresses[0], grpc_address(self._proxy)
+        url, address, sizes = self._proxy.addresses[0], self._proxy.grpc, self._sizes
         enter = self._stack.enter_async_context
         options = (("grpc.use_local_subchannel_pool", 1),)
         channels = [
             await enter(grpc.aio.insecure_channel(address, options=options)) for _ in range(10)
         ]
-        for number in range(MARKET_CLIENTS):
+        for number in range(sizes.market):
             one = await enter(consumer(f"{url}/v2/sip", ("json", "msgpack")[number % 2]))
             name = SYMBOLS[number % len(SYMBOLS)]
             await one.subscribe(trades=[name], quotes=[name])
             self.market.append(one)
-        for _ in range(ORDER_CLIENTS):
+        for _ in range(sizes.orders):
             self.orders.append(await enter(OrderClient(f"{url}/stream?numbered=1")))
         client = await enter(
             httpx.AsyncClient(base_url=self._proxy.http, timeout=60, trust_env=False)
         )
-        self.events = [Events(client) for _ in range(EVENT_CLIENTS)]
+        self.events = [Events(client) for _ in range(sizes.events)]
         await eventually(lambda: all(one.begun for one in self.events), 10, "event streams")
-        for number in range(DATA_CALLS):
+        for number in range(sizes.data_calls):
             request = pb.StreamQuotesRequest(symbols=[SYMBOLS[number % 4]], feed="sip")
             self.data_calls.append(Call(channels[number % 10], "StreamQuotes", request))
-        for number in range(ORDER_CALLS):
+        for number in range(sizes.order_calls):
             request = pb.StreamOrderUpdatesRequest(account="paper")
             self.order_calls.append(Call(channels[number % 10], "StreamOrderUpdates", request))
         for call in [*self.data_calls, *self.order_calls]:
@@ -208,12 +219,17 @@ class Crowd:
         assert self.watch.code is grpc.StatusCode.UNAVAILABLE
 
 
-async def trade(alpaca: SimulatorProcess, stop: asyncio.Event) -> None:
-    """Fill one large order bit by bit."""
+async def large_order(alpaca: SimulatorProcess) -> dict[str, Any]:
+    """Place an order that is filled by hand alone; give what fills a bit of it."""
     order = {"symbol": "AAPL", "qty": 1_000_000, "side": "buy", "type": "limit"}
     order |= {"limit_price": "0.01", "time_in_force": "gtc"}
     answer = await alpaca.order("/trading/orders", account=KEY, order=order)
-    fill = {"order_id": answer["id"], "event": "partial_fill", "qty": 1}
+    return {"order_id": answer["id"], "event": "partial_fill", "qty": 1}
+
+
+async def trade(alpaca: SimulatorProcess, stop: asyncio.Event) -> None:
+    """Fill one large order bit by bit."""
+    fill = await large_order(alpaca)
     while not stop.is_set():
         await alpaca.order("/trading/force", **fill)
 
@@ -239,13 +255,12 @@ async def test_sigterm_under_load_with_a_hundred_consumers(tmp_path: Path) -> No
 
 async def drained_and_resumed(alpaca: SimulatorProcess, state_dir: Path) -> None:
     async with served(alpaca, state_dir) as (proxy, stack):
-        crowd = Crowd(proxy, stack)
+        crowd = Crowd(proxy, stack, HUNDRED)
         await crowd.come()
-        address = grpc_address(proxy)
-        kept = await stack.enter_async_context(raw_grpc(address))
+        kept = await stack.enter_async_context(raw_grpc(proxy.grpc))
         for socket_buffer in (0, 4096):
             frozen = await stack.enter_async_context(
-                raw_grpc(address, window=1 << 30, socket_buffer=socket_buffer)
+                raw_grpc(proxy.grpc, window=1 << 30, socket_buffer=socket_buffer)
             )
             await frozen.call("StreamQuotes", pb.StreamQuotesRequest(feed="sip"))
         await eventually(crowd.flows, 30, "everybody has got something")
@@ -269,6 +284,31 @@ async def drained_and_resumed(alpaca: SimulatorProcess, state_dir: Path) -> None
         await resumed(alpaca, crowd, proxy, stack)
 
 
+@pytest.mark.timeout(120)
+async def test_sigterm_while_thousands_of_updates_are_on_their_way(tmp_path: Path) -> None:
+    """They hold nothing up: what was not told in time is told after the return, all of it, once."""
+    with simulator("--rate", "50", "--symbols", "4") as alpaca:
+        async with served(alpaca, tmp_path) as (proxy, stack):
+            crowd = Crowd(proxy, stack, Sizes(orders=6, events=6, order_calls=6))
+            await crowd.come()
+            fill = await large_order(alpaca)
+            await alpaca.order("/trading/force", **fill, times=10)
+            await eventually(crowd.flows, 10, "everybody has got something")
+            burst = asyncio.create_task(alpaca.order("/trading/force", **fill, times=BURST))
+            await eventually(lambda: len(crowd.orders[0].updates) > 500, 20, "the burst has begun")
+            assert len(crowd.orders[0].updates) < BURST, "and has not ended"
+            seconds = await end(proxy)
+            assert proxy.process.returncode == 0
+            assert seconds <= DRAIN_SECONDS + BOUND_SECONDS
+            await eventually(crowd.gone, 5, "everybody has noticed")
+            crowd.check_goodbyes()
+            (stream,) = page(alpaca)["connections"]
+            assert stream["ended"] == "clean"
+        await burst
+        async with served(alpaca, tmp_path) as (proxy, stack):
+            await resumed(alpaca, crowd, proxy, stack)
+
+
 async def resumed(
     alpaca: SimulatorProcess, crowd: Crowd, proxy: ProxyProcess, stack: AsyncExitStack
 ) -> None:
@@ -279,7 +319,7 @@ async def resumed(
     socket = await stack.enter_async_context(OrderClient(url))
     http = await stack.enter_async_context(httpx.AsyncClient(base_url=proxy.http, trust_env=False))
     events = Events(http, f"?since_id={old_events.ids[-1]}")
-    channel = await stack.enter_async_context(grpc.aio.insecure_channel(grpc_address(proxy)))
+    channel = await stack.enter_async_context(grpc.aio.insecure_channel(proxy.grpc))
     request = pb.StreamOrderUpdatesRequest(account="paper")
     request.from_sequence = old_call.sequences[-1] + 1
     call = Call(channel, "StreamOrderUpdates", request)

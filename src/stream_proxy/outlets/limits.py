@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import structlog
+
 from stream_proxy.hub.outbox import Outbox
 from stream_proxy.model.slow_policy import DISCONNECT, SlowPolicy
+from stream_proxy.model.time import NS_PER_SECOND
+from stream_proxy.runtime.clock import Clock
 
 CLOSE_POLICY = 1008
 CLOSE_GOING_AWAY = 1001
@@ -19,6 +23,8 @@ BYTES_PER_MESSAGE = 16 * 1024
 MOST_WAITING_REQUESTS = 500
 """Subscribes that a client may have sent ahead of their answers; the C# SDK sends one per 100
 symbols without waiting."""
+
+_TOLD_EVERY_NS = 60 * NS_PER_SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +70,31 @@ class OutletCounts:
             self.sent[identity] = self.sent.get(identity, 0) + outbox.messages
         self.dropped_messages += outbox.dropped_messages
         outbox.messages = outbox.dropped_messages = 0
+
+
+class OneTooMany:
+    """Notes connections that are closed at once since their server has no room: each is counted,
+    and one a minute is logged.
+
+    Args:
+        protocol: whose server it is.
+    """
+
+    def __init__(self, protocol: str, counts: OutletCounts, clock: Clock) -> None:
+        self._protocol = protocol
+        self._counts = counts
+        self._clock = clock
+        self._quiet_until_ns = 0
+        self._log = structlog.get_logger("stream_proxy.outlets")
+
+    def __call__(self) -> None:
+        self._counts.rejected += 1
+        now_ns = self._clock.monotonic_ns()
+        if now_ns >= self._quiet_until_ns:
+            self._quiet_until_ns = now_ns + _TOLD_EVERY_NS
+            self._log.warning(
+                "connections.full",
+                protocol=self._protocol,
+                refused=self._counts.rejected,
+                cure="raise STREAM_PROXY_MAX_CONNECTIONS, or look who connects so often",
+            )

@@ -20,7 +20,7 @@ from stream_proxy.hub.outbox import Outbox
 from stream_proxy.model.orders import OrderRecord
 from stream_proxy.model.time import NS_PER_SECOND, parse_rfc3339, rfc3339
 from stream_proxy.outlets.consumer_status import ConsumerStatus, consumer_status
-from stream_proxy.outlets.limits import ConsumerLimits, OutletCounts
+from stream_proxy.outlets.limits import ConsumerLimits, OneTooMany, OutletCounts
 from stream_proxy.runtime.clock import Clock
 
 _CHUNK_BYTES = 64 * 1024
@@ -161,10 +161,13 @@ class EventStream:
             self._overflow,
         )
         self.outbox.tick(clock.now_ns())
-        self.consumer = OrderConsumer(peer, self.outbox, self._frame)
+        self.consumer = self._as_consumer()
         self.too_slow = False
 
     # From the feed
+
+    def _as_consumer(self) -> OrderConsumer:
+        return OrderConsumer(self.peer, self.outbox, self._frame, self._lost, protocol="sse")
 
     async def join(self, start: Start) -> CannotResume | None:
         """Join the feed; the reason if it can't serve from there."""
@@ -174,7 +177,7 @@ class EventStream:
             if not answer.done():
                 answer.set_result(found if isinstance(found, CannotResume) else None)
 
-        self.consumer = OrderConsumer(self.peer, self.outbox, self._frame, self._lost)
+        self.consumer = self._as_consumer()
         self.feed.join(self.consumer, start, joined)
         return await answer
 
@@ -228,7 +231,7 @@ class EventStream:
     def _sent(self) -> None:
         """The client took a chunk: what waited behind it goes on."""
         if not self._ready and self.outbox.paused:
-            self.outbox.resume()
+            self.outbox.resume(self._clock.monotonic_ns())
             self.feed.drained(self.consumer)
 
     async def _news(self) -> bool:
@@ -302,7 +305,8 @@ class EventStream:
         )
 
     def goodbye(self, reason: str) -> None:
-        """End after what is ready."""
+        """End after what waits for the client now; what happens from here on is for its return."""
+        self.feed.leave(self.consumer)
         self._farewell = f": {reason}\n\n".encode()
         self._wake.set()
 
@@ -327,6 +331,7 @@ class OrderEventOutlet:
     def __init__(self, limits: ConsumerLimits, clock: Clock, answer_seconds: float = 10.0) -> None:
         self.streams: dict[EventStream, None] = {}
         self.counts = OutletCounts()
+        self.one_too_many = OneTooMany("sse", self.counts, clock)
         self._limits = limits
         self._clock = clock
         self._answer_seconds = answer_seconds
