@@ -136,7 +136,12 @@ class GrpcDesk:
             keepalive_timeout_seconds=settings.consumer_pong_seconds,
         )
         self._server = GrpcServer(
-            self.outlet.methods(), settings.host, settings.grpc_port, limits, self._tls()
+            self.outlet.methods(),
+            settings.host,
+            settings.grpc_port,
+            limits,
+            self._tls(),
+            self.outlet.one_too_many,
         )
         port = await self._server.start()
         self.outlet.start()

@@ -26,9 +26,10 @@ from cryptography.x509.oid import NameOID
 from google.rpc.status_pb2 import Status
 from grpc.aio import AioRpcError, Channel, Metadata, UnaryStreamCall
 from h2.errors import ErrorCodes
+from structlog.testing import capture_logs
 
 from harness.proxies import running_app
-from harness.raw_grpc import SERVICE, details_of, raw_grpc
+from harness.raw_grpc import SERVICE, RawGrpc, details_of, raw_grpc
 from harness.simulated import SimulatorProcess, simulator
 from harness.waiting import eventually
 from stream_proxy.app import App
@@ -175,6 +176,60 @@ async def test_all_calls_together_are_limited(alpaca: SimulatorProcess) -> None:
         assert await trades(mine).read()
 
 
+async def test_connections_are_limited_and_said_to_be(alpaca: SimulatorProcess) -> None:
+    """Those that are too many end at once: all are counted, the first of a minute is logged."""
+    async with proxy(alpaca, max_connections=2) as app, undisturbed(app):
+        async with raw_grpc(app.grpc_address) as second:
+            with capture_logs() as lines:
+                await one_too_many(app, second)
+        assert app.grpc.outlet.counts.rejected == 3
+    (told,) = [line for line in lines if line["event"] == "connections.full"]
+    assert told["protocol"] == "grpc" and "STREAM_PROXY_MAX_CONNECTIONS" in told["cure"]
+
+
+async def one_too_many(app: App, second: RawGrpc) -> None:
+    """Three times, while the second is served."""
+    await second.answered(await second.call("GetConnectionStatus", STATUS))
+    host, port = app.grpc_address.rsplit(":", 1)
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        with contextlib.suppress(ConnectionError):
+            assert not await reader.read()
+        writer.close()
+    await second.answered(await second.call("GetConnectionStatus", STATUS))
+
+
+async def test_who_leaves_before_it_is_served_was_not_refused(alpaca: SimulatorProcess) -> None:
+    async with proxy(alpaca) as app, raw_grpc(app.grpc_address) as client:
+        stream_id = client.ask("StreamTrades")
+        await client.send()
+        peers = app.grpc._server.peers  # type: ignore[union-attr]
+        await eventually(lambda: any(peer.processor.streams for peer in peers), 5, "it waits")
+        client.h2.reset_stream(stream_id)
+        await client.send()
+        await nothing_left(app)
+        assert app.grpc.outlet.counts.rejected == 0
+        bad = await client.call("StreamTrades", pb.StreamTradesRequest(symbols=["nonsense"]))
+        assert (await client.answered(bad)).status == 3
+        assert app.grpc.outlet.counts.rejected == 1
+
+
+async def test_watchers_of_health_are_limited(alpaca: SimulatorProcess) -> None:
+    """They need no token, so nobody's own limit holds for them."""
+    watch = "/grpc.health.v1.Health/Watch"
+    async with proxy(alpaca, grpc_max_calls=1100) as app, raw_grpc(app.grpc_address) as client:
+        ids = [client.ask(watch, grpc_message(b"")) for _ in range(1001)]
+        await client.send()
+        for stream_id in ids[:1000]:
+            assert (await client.begun(stream_id)).status is None
+        answer = await client.answered(ids[1000])
+        assert (answer.status, answer.details()[0].reason) == (8, "TOO_MANY_WATCHERS")
+        client.h2.reset_stream(ids[0])
+        again = client.ask(watch, grpc_message(b""))
+        await client.send()
+        assert (await client.begun(again)).status is None
+
+
 async def test_requests_that_cannot_be_read_get_an_answer(alpaca: SimulatorProcess) -> None:
     """Each with its own reason, and no trace in the log."""
     message = TRADES.SerializeToString()
@@ -216,11 +271,12 @@ async def test_a_request_of_many_empty_frames_is_read(alpaca: SimulatorProcess) 
 async def test_a_request_that_never_comes_is_not_waited_for(alpaca: SimulatorProcess) -> None:
     async with proxy(alpaca, consumer_handshake_seconds=0.3) as app:
         async with raw_grpc(app.grpc_address) as client:
-            stream_id = client.ask("StreamTrades")
-            await client.send()
-            answer = await client.answered(stream_id)
-            assert answer.status == 4
-            assert answer.details()[0].reason == "LATE_REQUEST"
+            for method in ("StreamTrades", "/grpc.health.v1.Health/Watch"):
+                stream_id = client.ask(method)
+                await client.send()
+                answer = await client.answered(stream_id)
+                assert answer.status == 4
+                assert answer.details()[0].reason == "LATE_REQUEST"
         await nothing_left(app)
 
 

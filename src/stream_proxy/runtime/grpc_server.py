@@ -127,6 +127,7 @@ class ServedPeer(H2Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if len(self._server.peers) >= self._server.limits.connections:
             cast(asyncio.Transport, transport).abort()
+            self._server.on_refused()
             return
         limits = self._server.limits
         h2 = H2Connection(config=self.h2_config)
@@ -181,6 +182,7 @@ class GrpcServer:
         methods: by path, such as ``/package.Service/Method``.
         port: 0 takes any free one.
         tls: a context for ``h2``; None serves in the clear.
+        on_refused: called for each connection that is one too many.
     """
 
     def __init__(
@@ -190,7 +192,9 @@ class GrpcServer:
         port: int,
         limits: GrpcLimits,
         tls: ssl.SSLContext | None = None,
+        on_refused: Callable[[], None] = lambda: None,
     ) -> None:
+        self.on_refused = on_refused
         self.peers: dict[ServedPeer, None] = {}
         self.limits = limits
         self.configuration = Configuration(

@@ -194,6 +194,12 @@ async def test_places_that_cannot_be(alpaca: SimulatorProcess, key: str, tmp_pat
             assert f"Kept are 1 to {count} of epoch {feed.state.epoch}" in end.text
             assert "since=oldest" in end.more["cure"]
 
+        for nonsense in ("yesterday", "-1", "1.5", "0123456789ab:x"):
+            async with updates(client, since=nonsense) as call:
+                end = await call.refused()
+            assert (end.code, end.reason) == ("INVALID_ARGUMENT", "NO_POSITION"), nonsense
+            assert f"since={nonsense}" in end.text
+
         def acknowledge(**fields: Any) -> Any:
             return client.ask("AcknowledgeOrderUpdates", **fields)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +28,7 @@ _FAREWELL_SECONDS = 5.0
 T = TypeVar("T")
 
 
-class StreamingCall:
+class StreamingCall(ABC):
     """What both kinds of calls share.
 
     Args:
@@ -118,7 +119,7 @@ class StreamingCall:
         self.outlet.log_cut(self)
         self.end(too_slow())
 
-    def drained(self) -> None:
+    def drained(self) -> None:  # noqa: B027 (only what waits elsewhere has to be told)
         """The caller has taken all that waited."""
 
     def goodbye(self) -> None:
@@ -166,8 +167,9 @@ class StreamingCall:
         else:
             self.outbox.control(payload)
 
+    @abstractmethod
     def status(self, now_ns: int) -> ConsumerStatus:
-        raise NotImplementedError
+        """What can be told of the call; ``now_ns`` is wall-clock time."""
 
     def _status(self, **more: Any) -> ConsumerStatus:
         return consumer_status(

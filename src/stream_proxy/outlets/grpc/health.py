@@ -15,9 +15,14 @@ from grpclib.health.v1.health_grpc import HealthBase
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpclib.server import Stream
 
-from stream_proxy.outlets.grpc.refusals import going_down
+from stream_proxy.outlets.grpc.refusals import going_down, refusal
+from stream_proxy.outlets.grpc.requests import receive
+from stream_proxy.outlets.limits import ConsumerLimits
 
 _LOOK_SECONDS = 0.2
+_MOST_WATCHERS = 1000
+"""At once. Watching needs no token, and each name is looked at five times a second: so many cost
+a hundredth of a core, and no fleet of load balancers needs more."""
 
 Serving = Callable[[str], bool | None]
 """Whether a service of this name serves; None if there is none."""
@@ -30,9 +35,10 @@ class Health(HealthBase):
         serving: asked anew each time.
     """
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: Serving, limits: ConsumerLimits) -> None:
         self.watchers = 0
         self._serving = serving
+        self._limits = limits
         self._ending = asyncio.Event()
 
     def end(self) -> None:
@@ -40,8 +46,8 @@ class Health(HealthBase):
         self._ending.set()
 
     async def Check(self, stream: Stream[HealthCheckRequest, HealthCheckResponse]) -> None:
-        request = await stream.recv_message()
-        serving = None if request is None else self._serving(request.service)
+        request = await receive(stream, HealthCheckRequest, self._limits)
+        serving = self._serving(request.service)
         if serving is None:
             await stream.send_trailing_metadata(
                 status=Status.NOT_FOUND, status_message="no such service"
@@ -50,8 +56,14 @@ class Health(HealthBase):
             await stream.send_message(_answer(serving))
 
     async def Watch(self, stream: Stream[HealthCheckRequest, HealthCheckResponse]) -> None:
-        request = await stream.recv_message()
-        name = "" if request is None else request.service
+        name = (await receive(stream, HealthCheckRequest, self._limits)).service
+        if self.watchers >= _MOST_WATCHERS:
+            raise refusal(
+                Status.RESOURCE_EXHAUSTED,
+                f"{_MOST_WATCHERS} calls watch health already",
+                "TOO_MANY_WATCHERS",
+                "Ask with Check",
+            )
         said: Any = _NOTHING
         self.watchers += 1
         try:

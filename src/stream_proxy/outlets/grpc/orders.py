@@ -120,7 +120,9 @@ class OrderCall(StreamingCall):
         self.feed = feed
         self._order_ids = frozenset(request.order_ids)
         self._symbols = frozenset(request.symbols)
-        self.consumer = OrderConsumer(self.peer, self.outbox, self._frame, self._lost)
+        self.consumer = OrderConsumer(
+            self.peer, self.outbox, self._frame, self._lost, protocol="grpc"
+        )
 
     async def join(self, start: Start) -> Joined:
         """Become a consumer; what comes waits until the call has begun.
@@ -147,6 +149,8 @@ class OrderCall(StreamingCall):
                 found = await self.heed(answer)
         except TimeoutError:
             raise _silent(self.feed) from None
+        if isinstance(found, CannotResume) and found.unreadable:
+            raise refusal(Status.INVALID_ARGUMENT, found.reason, "NO_POSITION")
         if isinstance(found, CannotResume):
             raise _out_of_range(found.reason)
         return found

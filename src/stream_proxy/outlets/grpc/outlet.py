@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import structlog
 from grpclib.const import Cardinality, Handler, Status
+from grpclib.exceptions import GRPCError
 from grpclib.reflection.service import ServerReflection
 from grpclib.server import Stream
 
@@ -31,7 +32,7 @@ from stream_proxy.outlets.grpc.orders import (
 from stream_proxy.outlets.grpc.refusals import going_down, invalid_symbol, refusal
 from stream_proxy.outlets.grpc.requests import MARKET_DATA, credentials_of, receive
 from stream_proxy.outlets.grpc.shapes import GrpcShape
-from stream_proxy.outlets.limits import ConsumerLimits, OutletCounts
+from stream_proxy.outlets.limits import ConsumerLimits, OneTooMany, OutletCounts
 from stream_proxy.outlets.orders import OrderPath
 from stream_proxy.runtime.clock import Clock
 from stream_proxy.runtime.tracing import NO_TRACER, Tracer
@@ -86,11 +87,12 @@ class GrpcOutlet:
         self.clock = clock
         self.default_feeds = default_feeds
         self.counts = OutletCounts()
+        self.one_too_many = OneTooMany("grpc", self.counts, clock)
         self.calls: dict[StreamingCall, None] = {}
         self.shared_frames = SharedDataFrames()
         self.stopping = False
         self._serving = serving
-        self._health_service = Health(lambda name: self._health(name))
+        self._health_service = Health(self._health, limits)
         self._tracer = tracer
         self._shapes: dict[tuple[str, str], GrpcShape] = {}
         self._task: asyncio.Task[None] | None = None
@@ -143,7 +145,8 @@ class GrpcOutlet:
                     if self.stopping:
                         raise going_down()
                     await serve(stream)
-            except BaseException:
+            except GRPCError:
+                # Nothing else: a caller that goes before it is served wasn't refused.
                 self.counts.rejected += not stream._send_initial_metadata_done
                 raise
 

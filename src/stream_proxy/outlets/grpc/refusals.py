@@ -20,15 +20,15 @@ _STATUS_OF = {
     400: Status.INVALID_ARGUMENT,
     402: Status.FAILED_PRECONDITION,
     405: Status.RESOURCE_EXHAUSTED,
-    406: Status.UNAVAILABLE,
-    407: Status.RESOURCE_EXHAUSTED,
     408: Status.FAILED_PRECONDITION,
     409: Status.FAILED_PRECONDITION,
     410: Status.INVALID_ARGUMENT,
     411: Status.FAILED_PRECONDITION,
+    412: Status.FAILED_PRECONDITION,
     413: Status.INVALID_ARGUMENT,
 }
-"""By Alpaca's error code; 402, 409 and 411 are about the proxy's keys, not about the caller's."""
+"""By Alpaca's error code; 402, 408, 409, 411 and 412 are about the proxy, not about its caller.
+Any other may pass: `UNAVAILABLE`."""
 
 
 def refusal(
