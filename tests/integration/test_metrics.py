@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import grpc
 import httpx
@@ -15,6 +16,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from harness.consumers import consumer
+from harness.grpc_calls import grpc_client
+from harness.order_client import OrderClient
+from harness.order_ledger import addresses, buy, settled
 from harness.proxies import QUICK, running_app
 from harness.simulated import SimulatorProcess, simulator
 from harness.waiting import eventually
@@ -185,6 +189,48 @@ async def test_every_protocol_accounts_for_every_message(alpaca: SimulatorProces
         assert await value(app, "messages_delivered_total", **of) == trades
         await alpaca.order("/start")
         reading.cancel()
+
+
+async def test_every_protocol_accounts_for_every_order_update(
+    alpaca: SimulatorProcess, tmp_path: Path
+) -> None:
+    """Live and from the journal, filtered, and waiting for somebody who doesn't read."""
+    settings = addresses(alpaca) | {"orders": "on", "state_dir": tmp_path}
+    async with (
+        running_app(alpaca.streams, **settings) as app,
+        OrderClient(f"{app.addresses()[0]}/stream") as live,
+        grpc_client(app.grpc_address) as client,
+        client.stream("StreamOrderUpdates", symbols=["MSFT"]) as filtered,
+        httpx.AsyncClient(base_url=app.http_address, trust_env=False) as http,
+    ):
+        await eventually(lambda: app.desk.feeds["paper"].ready, 15, "ready")
+        await filtered.begun()
+        feed = app.desk.feeds["paper"]
+        await eventually(lambda: len(feed.consumers) == 2 and all(c.live for c in feed.consumers))
+        for symbol in ("AAPL", "MSFT"):
+            await buy(alpaca, symbol=symbol)
+        events = len(await settled(alpaca, 2))
+        await eventually(lambda: len(live.updates) == events and len(filtered.items) == events // 2)
+        async with http.stream("GET", "/v2/events/trades?since=oldest") as answer:
+            lines = answer.aiter_lines()
+            got = 0
+            while got < events:
+                got += (await anext(lines)).startswith("data: ")
+            for protocol, delivered in {
+                "websocket": events, "grpc": events // 2, "sse": events
+            }.items():  # fmt: skip
+                of = {"stream": "trading", "type": "trade_updates", "protocol": protocol}
+                fates = [await value(app, f"messages_{fate}", **of) for fate in FATES]
+                assert fates == [delivered, events - delivered, 0, 0, 0], protocol
+                assert await value(app, "messages_offered_total", **of) == events
+                sent = await value(app, "messages_sent_total", protocol=protocol)
+                assert sent == delivered, "what was filtered was not sent"
+        of = {"feed": "paper", "stream": "trading"}
+        told = await value(app, "message_duration_seconds_count", **of)
+        assert told == events + events // 2, (
+            "what came live; the journal's pages are as old as asked"
+        )
+        assert await value(app, "exchange_lag_seconds_count", **of) == events
 
 
 @pytest.mark.parametrize(
