@@ -16,6 +16,7 @@ import yaml
 
 from deploy.dockerfile import Stage, in_context, stages
 from stream_proxy.app import check_exposure
+from stream_proxy.cli.serve import files_needed
 from stream_proxy.config.load import load
 from stream_proxy.config.schema import Settings
 from stream_proxy.errors import SettingsError
@@ -254,7 +255,7 @@ def test_the_environment_of_the_service_is_understood():
 def test_the_service_has_time_and_files_enough():
     directives = dict(_directives())
     assert int(directives["TimeoutStopSec"]) >= _ENOUGH_SECONDS
-    assert int(directives["LimitNOFILE"]) > _DEFAULTS.max_connections + 100
+    assert int(directives["LimitNOFILE"]) >= files_needed(_DEFAULTS)
 
 
 # Kubernetes

@@ -15,13 +15,14 @@ from stream_proxy.app import App
 from stream_proxy.config.load import Loaded, load
 from stream_proxy.config.schema import Settings, secrets_of
 from stream_proxy.errors import SettingsError
+from stream_proxy.runtime.http_server import BRIEF_CONNECTIONS
 from stream_proxy.runtime.logs import set_up_logs
 from stream_proxy.runtime.loop import raise_file_limit, run, stop_on_signals
 from stream_proxy.runtime.memory import keep_freed_memory
 from stream_proxy.wire.alpaca.walk import COMPILED
 
 _OTHER_FILES = 100
-"""Open files besides the consumers' sockets: upstream, listeners, logs, libraries."""
+"""Open files besides the clients' sockets: upstream, listeners, logs, libraries."""
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")]
 
@@ -79,19 +80,26 @@ def check_keys(settings: Settings) -> None:
         )
 
 
+def files_needed(settings: Settings) -> int:
+    """Open files when every listener is full: streams, HTTP with its probes, metrics, gRPC."""
+    listeners = 3 if settings.grpc else 2
+    return listeners * settings.max_connections + 2 * BRIEF_CONNECTIONS + _OTHER_FILES
+
+
 async def _serve(loaded: Loaded) -> None:
     log = structlog.get_logger("stream_proxy")
     for remark in loaded.remarks:
         log.warning("settings.remark", what=remark)
     stop = asyncio.Event()
     stop_on_signals(stop)
-    needed = loaded.settings.max_connections + _OTHER_FILES
+    needed = files_needed(loaded.settings)
     limit = raise_file_limit(needed)
     if limit is not None and limit < needed:
         log.warning(
             "files.limited",
             limit=limit,
-            meaning=f"at most about {limit - _OTHER_FILES} consumers fit",
+            needed=needed,
+            meaning="consumers of all protocols together may take more than that",
             cure="raise `ulimit -n`, or lower STREAM_PROXY_MAX_CONNECTIONS",
         )
     keep_freed_memory()
