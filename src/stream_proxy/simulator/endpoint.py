@@ -174,8 +174,10 @@ class Endpoint:
             if connection.topics and connection.open:
                 self._send_to(connection, messages, encoded)
         if self.history is not None and self._remembers:
-            items = encoded.get(MSGPACK.name) or list(map(MSGPACK.encode, messages))
-            self.history.record(self._clock.now_ns(), messages, items)
+            # What was encoded for somebody needn't be encoded again.
+            codec = CODECS[next(iter(encoded), MSGPACK.name)]
+            items = encoded.get(codec.name) or list(map(codec.encode, messages))
+            self.history.record(self._clock.now_ns(), messages, items, codec)
 
     def send_raw(self, payload: bytes) -> None:
         """Send a frame's payload as it is, to everybody; the ledger doesn't know it."""

@@ -1,8 +1,9 @@
 """The recent past of one endpoint, kept as it was sent and read only when somebody asks.
 
-Sending must not become slower for it. So a batch is put away as one string of msgpack items, and
-split into columns, one for each type and symbol, when a question comes. Quotes, which are most of
-what is sent and rarely asked for, lie on a shelf of their own.
+Sending must not become slower for it. So a batch is put away as one array of items as they went
+out (about 0.13 µs a message, where making and sending one takes 5 to 6), and split into columns,
+one for each type and symbol, when a question comes. Quotes, which are most of what is sent and
+rarely asked for, lie on a shelf of their own.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from stream_proxy.model import messages
 from stream_proxy.model.messages import Message
 from stream_proxy.model.time import NS_PER_SECOND, timestamp_ns
 from stream_proxy.model.topics import WILDCARD
-from stream_proxy.wire.alpaca.codec import MSGPACK, array_header
+from stream_proxy.wire.alpaca.codec import MSGPACK, Codec
 from stream_proxy.wire.alpaca.exchange_time import time_of_msgpack
+from stream_proxy.wire.alpaca.transcode import to_msgpack
 
 QUOTE = "q"
 _QUOTES = frozenset({messages.Quote, messages.OptionQuote, messages.CryptoQuote})
@@ -74,13 +76,13 @@ class _Shelf:
     """Batches that were put away, and the columns they become."""
 
     def __init__(self) -> None:
-        self._unread: deque[tuple[int, int, bytes]] = deque()
+        self._unread: deque[tuple[int, Codec, bytes]] = deque()
         self.columns: dict[tuple[str, str], Column] = {}
 
-    def put(self, sent_ns: int, items: Sequence[bytes]) -> int:
+    def put(self, sent_ns: int, items: Sequence[bytes], codec: Codec) -> int:
         """Put a batch away; give its size in bytes."""
-        batch = b"".join(items)
-        self._unread.append((sent_ns, len(items), batch))
+        batch = codec.join(items)
+        self._unread.append((sent_ns, codec, batch))
         return len(batch)
 
     def forget_unread(self, until_ns: int) -> None:
@@ -99,11 +101,11 @@ class _Shelf:
             if column.sent_ns and column.sent_ns[0] <= forgotten_ns:
                 column.forget(forgotten_ns)
 
-    def _read_batch(self, sent_ns: int, count: int, batch: bytes) -> None:
+    def _read_batch(self, sent_ns: int, codec: Codec, batch: bytes) -> None:
         columns = self.columns
-        kinds, symbols, items = MSGPACK.ticks.split_all([array_header(count) + batch])
+        kinds, symbols, items = codec.ticks.split_all([batch])
         for kind, symbol, raw in zip(kinds, symbols, items, strict=True):
-            item = bytes(raw)
+            item = bytes(raw) if codec is MSGPACK else to_msgpack(raw)
             if kind == "u":
                 kind = "b"  # the later of two bars of a minute counts
             column = columns.get((kind, symbol or WILDCARD))
@@ -129,8 +131,10 @@ class History:
         self._others = _Shelf()
         self.bytes = 0
 
-    def record(self, sent_ns: int, batch: Sequence[Message], items: Sequence[bytes]) -> None:
-        """Put messages away, with their msgpack items, index by index."""
+    def record(
+        self, sent_ns: int, batch: Sequence[Message], items: Sequence[bytes], codec: Codec
+    ) -> None:
+        """Put messages away, with their items in some codec, index by index."""
         quotes: list[bytes] = []
         others: list[bytes] = []
         for message, item in zip(batch, items, strict=True):
@@ -141,9 +145,9 @@ class History:
                 others.append(item)
         size = 0
         if quotes:
-            size += self._quotes.put(sent_ns, quotes)
+            size += self._quotes.put(sent_ns, quotes, codec)
         if others:
-            size += self._others.put(sent_ns, others)
+            size += self._others.put(sent_ns, others, codec)
         if size:
             self._sizes.append((sent_ns, size))
             self.bytes += size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +25,8 @@ from stream_proxy.simulator.history.answers import Answers, rest_item
 from stream_proxy.simulator.history.questions import Question, question
 from stream_proxy.simulator.history.record import History
 from stream_proxy.simulator.market.options import OptionMarket
-from stream_proxy.wire.alpaca.codec import MSGPACK
+from stream_proxy.simulator.market.stocks import StockMarket
+from stream_proxy.wire.alpaca.codec import CODECS, MSGPACK, Codec
 
 BEGAN_NS = parse_rfc3339("2026-06-01T14:00:00Z")
 END_NS = 1 << 62
@@ -44,7 +46,7 @@ def bar(kind: type[Bar], at_ns: int, close: float, volume: float = 10) -> Bar:
 def recorded(*sent: tuple[int, Message], keep_bytes: int = 1 << 30) -> History:
     history = History(FOREVER, keep_bytes)
     for sent_ns, message in sent:
-        history.record(sent_ns, [message], [MSGPACK.encode(message)])
+        history.record(sent_ns, [message], [MSGPACK.encode(message)], MSGPACK)
     return history
 
 
@@ -88,7 +90,7 @@ def test_pages_together_are_the_whole(
     for number, (symbol, at_ns, pause_ns) in enumerate(ticks):
         sent_ns += pause_ns
         message = trade(symbol, number, BEGAN_NS + at_ns)
-        history.record(sent_ns, [message], [MSGPACK.encode(message)])
+        history.record(sent_ns, [message], [MSGPACK.encode(message)], MSGPACK)
         sent[symbol].append((at_ns, number))
     query = {
         "limit": str(limit),
@@ -114,26 +116,26 @@ async def test_a_page_stays_where_it_is_while_more_is_sent() -> None:
     assert token is not None
     late, new = trade("AAPL", 8, BEGAN_NS - 5), trade("AAPL", 9, BEGAN_NS + 9)
     for message in (late, new):
-        history.record(BEGAN_NS + 20, [message], [MSGPACK.encode(message)])
+        history.record(BEGAN_NS + 20, [message], [MSGPACK.encode(message)], MSGPACK)
     page, _ = await answers.page("trades", asking({"limit": "9", "page_token": token}))
     assert [item["i"] for item in page["AAPL"]] == [2, 3, 9]
 
 
 async def test_what_is_too_old_or_too_much_is_forgotten() -> None:
-    size = len(MSGPACK.encode(trade("AAPL", 1, BEGAN_NS + 1)))
+    size = len(MSGPACK.join([MSGPACK.encode(trade("AAPL", 1, BEGAN_NS + 1))]))
     history = History(60, 10 * size)
     for number in range(100):
         sent_ns = BEGAN_NS + number
         message = trade("AAPL", number, sent_ns)
-        history.record(sent_ns, [message], [MSGPACK.encode(message)])
+        history.record(sent_ns, [message], [MSGPACK.encode(message)], MSGPACK)
         if number == 50:  # what was read is forgotten, too
             await history.column("t", "AAPL")
     column = await history.column("t", "AAPL")
     assert history.bytes <= 10 * size and 8 <= len(column.items) <= 10
     message = trade("AAPL", 7, BEGAN_NS + 61 * NS_PER_SECOND)
-    history.record(BEGAN_NS + 61 * NS_PER_SECOND, [message], [MSGPACK.encode(message)])
+    history.record(BEGAN_NS + 61 * NS_PER_SECOND, [message], [MSGPACK.encode(message)], MSGPACK)
     assert len((await history.column("t", "AAPL")).items) == 1
-    assert history.bytes == len(MSGPACK.encode(message))
+    assert history.bytes == len(MSGPACK.join([MSGPACK.encode(message)]))
 
 
 async def test_an_updated_bar_replaces_its_bar_from_then_on() -> None:
@@ -171,7 +173,7 @@ async def test_option_bars_are_made_of_trades() -> None:
     trades: dict[str, list[Any]] = {}
     for second in range(0, 180, 10):
         messages = market.take(2000, BEGAN_NS + second * NS_PER_SECOND)
-        history.record(BEGAN_NS, messages, list(map(MSGPACK.encode, messages)))
+        history.record(BEGAN_NS, messages, list(map(MSGPACK.encode, messages)), MSGPACK)
         for message in messages:
             if message.__struct_config__.tag == "t":
                 trades.setdefault(message.symbol, []).append(message)  # type: ignore[union-attr]
@@ -234,3 +236,15 @@ async def test_what_rest_has_not_takes_no_room() -> None:
     page, _ = await Answers(history, END_NS, has_bars=True).page("quotes", asking({}))
     assert page["AAPL"] == [rest_item(MSGPACK.encode(quote))]
     assert list(page["AAPL"][0]) == ["t", "bx", "bp", "bs", "ax", "ap", "as", "c", "z"]
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+async def test_it_matters_to_nobody_in_which_codec_it_was_sent(codec: Codec) -> None:
+    market = StockMarket(1, 5, BEGAN_NS, always_open=True)
+    messages = [m for n in range(70) for m in market.take(20, BEGAN_NS + n * NS_PER_SECOND)]
+    history = History(FOREVER, 1 << 30)
+    history.record(BEGAN_NS, messages, list(map(codec.encode, messages)), codec)
+    trades = [m for m in messages if isinstance(m, Trade) and m.symbol == market.symbols[0]]
+    column = await history.column("t", market.symbols[0])
+    assert sorted(column.items) == sorted(map(MSGPACK.encode, trades))
+    assert trades
