@@ -26,8 +26,11 @@ from stream_proxy.runtime.clock import Clock
 from stream_proxy.runtime.tracing import NO_TRACER, Tracer
 from stream_proxy.sources.connection_trace import ConnectionTrace
 from stream_proxy.sources.connector import Connect, ConnectFailed, Connection
+from stream_proxy.sources.latest_check import LatestCheck, NoLatestCheck
+from stream_proxy.sources.liveness import Liveness
+from stream_proxy.sources.liveness_advice import Reconnect, Resubscribe
+from stream_proxy.sources.liveness_monitor import LivenessMonitor
 from stream_proxy.sources.market_hours import MarketHours
-from stream_proxy.sources.silence import Silence
 from stream_proxy.wire.alpaca.codec import FrameDamaged
 from stream_proxy.wire.alpaca.codes import CONNECTION_LIMIT, ErrorCode, Verdict
 from stream_proxy.wire.alpaca.requests import Credentials
@@ -44,6 +47,8 @@ from stream_proxy.wire.alpaca.upstream import (
 
 _WATCH_SECONDS = 0.25
 """How often time-outs are looked at. Nothing per message waits for it."""
+_PROMPT_NS = 2 * NS_PER_SECOND
+"""A pong that takes longer is worth a word on the status page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ class SourceTimings:
     backoff_initial_seconds: float = 0.5
     backoff_max_seconds: float = 30.0
     slot_seconds: float = 90.0
-    silence_shortest_seconds: float = 30.0
+    silence_shortest_seconds: float = 5.0
     silence_longest_seconds: float = 300.0
 
 
@@ -81,6 +86,7 @@ class AlpacaSource:
         handler: the feed's middle; gets every message, says what is wanted.
         url: the whole endpoint address.
         connect: opens a socket.
+        latest: asks REST whether what is silent is mute.
     """
 
     def __init__(
@@ -95,6 +101,7 @@ class AlpacaSource:
         hours: MarketHours,
         timings: SourceTimings,
         tracer: Tracer = NO_TRACER,
+        latest: LatestCheck | None = None,
     ) -> None:
         self._handler = handler
         self._url = url
@@ -102,14 +109,20 @@ class AlpacaSource:
         self._connect = connect
         self._clock = clock
         self._random = random
-        self._hours = hours
         self._timings = timings
         self._log = structlog.get_logger("stream_proxy.upstream").bind(feed=handler.feed.name)
         self._trace = ConnectionTrace(tracer, {"alpaca.feed": handler.feed.name})
         self._backoff = Backoff(
             timings.backoff_initial_seconds, timings.backoff_max_seconds, random
         )
-        self._silence = Silence(timings.silence_shortest_seconds, timings.silence_longest_seconds)
+        self._monitor = LivenessMonitor(
+            handler,
+            clock,
+            hours,
+            NoLatestCheck() if latest is None else latest,
+            shortest_seconds=timings.silence_shortest_seconds,
+            longest_seconds=timings.silence_longest_seconds,
+        )
         self._session: UpstreamSession | None = None
         self._connection: Connection | None = None
         self._ending: Ending | None = None
@@ -120,12 +133,23 @@ class AlpacaSource:
         self._looked_ns = 0
         self._pinged_ns = 0
         self._pong_due_ns = 0
+        self._questioned_ns = 0
+        """When the ping was sent whose pong is awaited, or came last."""
+        self._suspected_ns = 0
+        self._mute: Resubscribe | None = None
+        self._received = handler.received
+        self._statuses = 0
         self._asked_ns = 0
         self._slot_refusals = 0
         self._logged_surprises: set[str] = set()
         self.on_status: Callable[[], None] = lambda: None
         handler.on_demand = self._pump
         handler.on_control = self._control
+
+    @property
+    def liveness(self) -> Liveness:
+        """Whether the feed is closed, quiet, halted or mute, and which of its symbols are."""
+        return self._monitor.liveness
 
     # The task
 
@@ -180,7 +204,8 @@ class AlpacaSource:
         status.open_connections += 1
         status.peak_open_connections = max(status.peak_open_connections, status.open_connections)
         self._set_state(UpstreamState.AUTHENTICATING, "connected, waiting for the greeting")
-        self._pong_due_ns = 0
+        self._pong_due_ns = self._questioned_ns = self._suspected_ns = 0
+        self._mute = None
         self._pinged_ns = opened_ns = self._clock.monotonic_ns()
         self._send()  # the greeting may have come before the connection was known
         try:
@@ -191,6 +216,7 @@ class AlpacaSource:
             # Said before the close, which may take a while.
             self._ready = False
             self._connection = None
+            self._monitor.lost()
             if self._ending is not None:
                 self._set_state(UpstreamState.RECONNECTING, self._ending.why, self._ending.error)
                 self._handler.upstream_lost(self._ending.why)
@@ -243,6 +269,10 @@ class AlpacaSource:
         """HOT PATH. What a socket read brought: to the handler, once the handshake is over."""
         if self._ready:
             self._handler.receive(payloads)
+            received = self._received
+            if received.get("s", 0) + received.get("l", 0) != self._statuses:
+                self._statuses = received.get("s", 0) + received.get("l", 0)
+                self._monitor.read_statuses(payloads)
             return
         for number, payload in enumerate(payloads):
             self._handshake(payload)
@@ -284,20 +314,13 @@ class AlpacaSource:
                 self._slot_refusals = 0
                 self._seen_messages = self._handler.hub.messages
                 self._looked_ns = self._clock.now_ns()
-                self._silence.subscribed(self._clock.monotonic_ns())
                 self._handler.upstream_ready()
                 self._set_state(UpstreamState.CONNECTED, "authenticated")
                 self._pump()
             case Acknowledged(topics):
-                before = self._handler.demand.confirmed()
-                if not before:
-                    # Only the first topics start the watch: else who keeps subscribing would
-                    # hide that nothing comes.
-                    self._silence.subscribed(self._clock.monotonic_ns())
-                elif before - topics:
-                    self._silence.narrowed(self._clock.monotonic_ns())
                 self._trace.answered()
                 self._handler.upstream_holds(topics)
+                self._monitor.hold(topics)
                 self._pump()
             case Refused(error):
                 self._handler.upstream.failed(error)
@@ -400,23 +423,29 @@ class AlpacaSource:
                     )
                 )
                 return
+        elif self._mute is not None:
+            self._subscribe_anew(self._mute)
         else:
             self._pump()
         self._listen(now_ns)
         self._keep_alive(now_ns)
 
     def _keep_alive(self, now_ns: int) -> None:
-        connection = self._connection
-        if connection is None or self._ending is not None:
+        if self._connection is None or self._ending is not None:
             return
         if self._pong_due_ns and now_ns > self._pong_due_ns:
             why = f"no pong within {self._timings.pong_seconds:g} s: the connection is half open"
             self._end(Ending(why, Cause.HALF_OPEN))
         elif now_ns - self._pinged_ns >= self._timings.ping_seconds * NS_PER_SECOND:
-            self._pinged_ns = now_ns
-            if not self._pong_due_ns:
-                self._pong_due_ns = now_ns + int(self._timings.pong_seconds * NS_PER_SECOND)
-            connection.ping()
+            self._ping(now_ns)
+
+    def _ping(self, now_ns: int) -> None:
+        assert self._connection is not None
+        self._pinged_ns = now_ns
+        if not self._pong_due_ns:
+            self._questioned_ns = now_ns
+            self._pong_due_ns = now_ns + int(self._timings.pong_seconds * NS_PER_SECOND)
+        self._connection.ping()
 
     def _listen(self, now_ns: int) -> None:
         """Notice data, and its absence."""
@@ -428,16 +457,49 @@ class AlpacaSource:
             # They came since the last look. A gap starts here, so rather too early than too late.
             handler.upstream.last_message_ns = looked_ns
             self._backoff.reset()
-            self._silence.heard(now_ns)
+        awaited_ns = now_ns - self._questioned_ns if self._pong_due_ns else 0
+        self.liveness.unanswered = awaited_ns > _PROMPT_NS
+        advice = self._monitor.look(now_ns)
+        if isinstance(advice, Reconnect):
+            self._suspect(advice, now_ns)
+        else:
+            self._suspected_ns = 0
+        if isinstance(advice, Resubscribe):
+            self._mute = advice
+
+    def _suspect(self, advice: Reconnect, now_ns: int) -> None:
+        """End a mute connection, but not one whose data is held up on the way.
+
+        A pong comes behind the data that was sent before it.
+        """
+        if not self._suspected_ns:
+            self._suspected_ns = now_ns
+        answered = not self._pong_due_ns and self._questioned_ns >= self._suspected_ns
+        if advice.at_once or answered:
+            self._end(Ending(advice.why, Cause.MUTE))
+        elif not self._pong_due_ns:
+            self._ping(now_ns)
+
+    def _subscribe_anew(self, mute: Resubscribe) -> None:
+        """Give topics back that don't come, so that `_pump` asks for them again.
+
+        What was missed of them since they were heard is a gap, which ends when they are confirmed.
+        """
+        self._mute = None
+        handler, session = self._handler, self._session
+        topics = mute.topics & handler.demand.confirmed()
+        if not topics or session is None:
             return
-        channels = handler.demand.confirmed_channels()
-        if not channels or not self._hours.expects_data(handler.feed, self._clock.now_ns()):
-            self._silence.quiet(now_ns)
-        elif self._silence.is_mute(now_ns, channels):
-            patience = self._silence.patience_ns(channels) / NS_PER_SECOND
-            self._silence.gave_up()
-            why = f"connected but mute for {patience:.0f} s while the market is open"
-            self._end(Ending(why, Cause.MUTE))
+        why = "connected but mute: subscribed anew"
+        self._log.warning("upstream.topics_mute", topics=topics.as_dict())
+        from_ns = self._clock.now_ns() - mute.silent_ns
+        gap = handler.gaps.begin(from_ns, why, topics, handler.sequence)
+        if gap is not None:
+            handler.on_gap(gap)
+        session.ask(False, topics)
+        self._trace.ask("alpaca.unsubscribe", {"topics": len(topics), "why": why})
+        self._asked_ns = self._clock.monotonic_ns()
+        self._send()
 
     # Bookkeeping
 

@@ -21,9 +21,14 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Resubscribe:
-    """Unsubscribe and subscribe these topics."""
+    """Unsubscribe and subscribe these topics.
+
+    Attributes:
+        silent_ns: how long the one that was heard longest ago is silent.
+    """
 
     topics: SubscriptionSet
+    silent_ns: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,7 +217,7 @@ class Watchlist:
             return None
         overdue = {topic: one for topic, one in self._overdue.items() if now_ns >= one.due_ns}
         self._overdue = overdue
-        again: list[Topic] = []
+        again: list[Watched] = []
         for topic, watched in [item for item in overdue.items() if item[1].missed]:
             del overdue[topic]
             cure = watched.cure(now_ns)
@@ -225,9 +225,11 @@ class Watchlist:
                 why = f"{topic[0]} of {topic[1]} are mute, also subscribed anew"
                 return Reconnect(why, at_once=True)
             if cure is Cure.RESUBSCRIBE:
-                again.append(topic)
+                again.append(watched)
         if again:
-            return Resubscribe(SubscriptionSet.of(again))
+            silent_ns = now_ns - min(watched.arrivals.last_ns for watched in again)
+            topics = SubscriptionSet.of((watched.channel, watched.symbol) for watched in again)
+            return Resubscribe(topics, silent_ns)
         if not overdue or self._asked or now_ns < self._ask_after_ns:
             return None
         channel = next(iter(overdue))[0]
