@@ -24,6 +24,7 @@ from stream_proxy.control.metrics.collector import SUBJECTS
 from stream_proxy.control.metrics.family import Family
 from stream_proxy.control.metrics.upstream import STREAMS
 from stream_proxy.control.refusals import CAUSES, PROBES_FAIL
+from stream_proxy.outlets.close_codes import CLOSE_COME_BACK, CLOSE_FLOODED, CLOSE_STAY_AWAY
 from stream_proxy.outlets.limits import CLOSE_GOING_AWAY, CLOSE_POLICY
 from stream_proxy.outlets.orders import CLOSE_POSITION_LOST, CLOSE_SLOW, CLOSE_TRY_LATER
 from stream_proxy.wire.alpaca.codes import ERROR_CODES, Verdict
@@ -61,18 +62,40 @@ _CLOSE_CODES = (
         "Do at the proxy what the message says; reconnect, with growing delays.",
     ),
     (
+        CLOSE_COME_BACK,
+        "With `continuity`, in place of 1008: an error that passes (404, 500).",
+        "Reconnect, with growing delays.",
+    ),
+    (
         CLOSE_SLOW,
-        "A consumer of order updates read too slowly. Nothing is lost.",
-        "Come back with `since` or `cursor`.",
+        "A consumer of order updates, or of market data with `continuity`, read too slowly. "
+        "Of order updates nothing is lost; see `docs/slow-consumers.md`.",
+        "Come back with `since` or `cursor`; with `resume`.",
     ),
     (
         CLOSE_POSITION_LOST,
         "The position in `since` or `cursor` can't be honoured; a message just before says why.",
         "Come back with `since=oldest` or `since=now`, after comparing with Alpaca's REST.",
     ),
+    (
+        CLOSE_FLOODED,
+        "With `continuity`, in place of 1008: too many messages were sent.",
+        "Come back, and send fewer messages, with more symbols in each.",
+    ),
+    (
+        CLOSE_STAY_AWAY,
+        "With `continuity`, in place of 1008: an error that doesn't pass by itself "
+        "(402, 408, 409, 411, 412).",
+        "See that error in the first table before coming back.",
+    ),
 )
 
 _HTTP_STATUSES = (
+    (
+        400,
+        "`slow`, or the header `Stream-Proxy-Slow`, names no policy.",
+        "Use one of those in `docs/slow-consumers.md`.",
+    ),
     (403, "A web page's Origin is not in `allowed_origins`.", "Add it there, exactly."),
     (404, "No stream is served at this path.", "Use one of Alpaca's paths, such as `/v2/iex`."),
     (
@@ -188,7 +211,8 @@ def settings_page() -> str:
         "are errors.\n\n"
         f"{settings}\n"
         "An access token is a table with `name` (who it is for, appears in logs), `key` and "
-        "`secret` (at least 16 characters); in an environment variable, a JSON list of them.\n\n"
+        "`secret` (at least 16 characters), and may have `slow`, its consumers' `slow_policy`; in "
+        "an environment variable, a JSON list of them.\n\n"
         f"{_SETTINGS_EXAMPLES}\n"
         "## Names that other programs use\n\n"
         "The environment of the programs that this one replaces works unchanged. Two names that "
