@@ -68,6 +68,9 @@ def simulate(
     history_megabytes: Annotated[
         int, typer.Option(min=1, help="Most it remembers of one endpoint.")
     ] = 256,
+    past_minutes: Annotated[
+        float, typer.Option(min=0, help="How long each market has existed at its first visitor.")
+    ] = 0.0,
     data_rate_limit: Annotated[
         int, typer.Option(help="Market-data REST calls a minute and key (Alpaca: 200); 0 no limit.")
     ] = 0,
@@ -127,6 +130,7 @@ def simulate(
                 recorded_items=record,
                 history_minutes=history_minutes,
                 history_bytes=history_megabytes << 20,
+                past_minutes=past_minutes,
                 data_rate_limit=data_rate_limit,
                 trading_refusal="upgrade" if trading_refusal == "upgrade" else "in_stream",
                 trading_text_frames=trading_text_frames,

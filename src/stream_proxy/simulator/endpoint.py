@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from stream_proxy.model.feeds import Feed
 from stream_proxy.model.messages import Message, News
+from stream_proxy.model.time import NS_PER_SECOND
 from stream_proxy.model.topics import WILDCARD, SubscriptionSet
 from stream_proxy.runtime.clock import Clock
 from stream_proxy.simulator.history.record import History
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _BURST = 2000
 """Messages per turn at full speed: large enough to be fast, small enough to answer pings."""
 _TURN_SECONDS = 0.01
+_PAST_RATE = 50
 _END_OF_TIME_NS = 1 << 62
 
 
@@ -83,6 +85,15 @@ class Endpoint:
     @property
     def _remembers(self) -> bool:
         return self.history is not None and not self._full_speed
+
+    def live_through(self, from_ns: int, to_ns: int) -> None:
+        """Let a generated market have its past, at a quiet pace, before anybody comes."""
+        for now_ns in range(from_ns, to_ns, NS_PER_SECOND):
+            messages = self.market.take(int(min(self.rate, _PAST_RATE)), now_ns)
+            self.generated += len(messages)
+            if messages and self.history is not None and self._remembers:
+                items = list(map(MSGPACK.encode, messages))
+                self.history.record(now_ns, messages, items, MSGPACK)
 
     def begin(self) -> None:
         """Somebody asks for this market: from now on there is a past to keep."""

@@ -21,7 +21,8 @@ class SimulatorOptions:
 
     ``history_minutes`` of what was sent are kept for the market-data REST, ``history_bytes`` of
     each endpoint at most; 0 keeps nothing. With it a market runs on when its last client leaves,
-    unless it goes as fast as clients take it; then nothing is kept. ``data_rate_limit`` is calls
+    unless it goes as fast as clients take it; then nothing is kept. ``past_minutes`` is how long a
+    generated market has existed when somebody first asks for it. ``data_rate_limit`` is calls
     of that REST per minute and key (Alpaca: 200), 0 no limit.
 
     The trading side: ``trading_refusal`` is how a second stream of an account is refused: with
@@ -54,6 +55,7 @@ class SimulatorOptions:
     recorded_items: int = 0
     history_minutes: float = 0.0
     history_bytes: int = 256 << 20
+    past_minutes: float = 0.0
     data_rate_limit: int = 0
     trading_refusal: Literal["upgrade", "in_stream"] = "upgrade"
     trading_text_frames: bool = False

@@ -8,6 +8,7 @@ from typing import Any
 from zlib import crc32
 
 from stream_proxy.model.feeds import Feed, feed_paths
+from stream_proxy.model.time import NS_PER_MINUTE
 from stream_proxy.runtime.certificates import server_context
 from stream_proxy.runtime.clock import Clock, SystemClock
 from stream_proxy.runtime.websocket_server import WebSocketConnection
@@ -112,31 +113,34 @@ class Simulator:
     def endpoint(self, feed: Feed) -> Endpoint:
         """The endpoint of a feed, opened on first use."""
         if feed.name not in self.endpoints:
-            market, speed = self._market(feed)
-            self.endpoints[feed.name] = Endpoint(
+            now_ns = self.clock.now_ns()
+            began_ns = now_ns - int(self.options.past_minutes * NS_PER_MINUTE)
+            market, speed = self._market(feed, began_ns)
+            endpoint = self.endpoints[feed.name] = Endpoint(
                 feed, market, self.options, self.clock, replay_speed=speed, running=self._running
             )
+            if speed is None:
+                endpoint.live_through(began_ns, now_ns)
         return self.endpoints[feed.name]
 
-    def _market(self, feed: Feed) -> tuple[Market, float | None]:
+    def _market(self, feed: Feed, began_ns: int) -> tuple[Market, float | None]:
         options = self.options
         if options.replay is not None and feed.kind == options.replay_kind:
             return ReplayMarket(options.replay), options.replay_speed
-        now_ns = self.clock.now_ns()
         # Feeds differ, runs with the same seed don't.
         seed = options.seed * 1000 + crc32(feed.name.encode()) % 1000
         if feed.name == "test":
-            return FakepacaMarket(seed, now_ns), None
+            return FakepacaMarket(seed, began_ns), None
         match feed.kind:
             case "options":
                 underlyings = min(options.symbols, 20)
-                return OptionMarket(seed, underlyings, now_ns), None
+                return OptionMarket(seed, underlyings, began_ns), None
             case "crypto":
-                return CryptoMarket(seed, now_ns), None
+                return CryptoMarket(seed, began_ns), None
             case "news":
-                return NewsMarket(seed, tickers(options.symbols), now_ns, 2.0), None
+                return NewsMarket(seed, tickers(options.symbols), began_ns, 2.0), None
             case _:
-                return StockMarket(seed, options.symbols, now_ns, always_open=True), None
+                return StockMarket(seed, options.symbols, began_ns, always_open=True), None
 
     # Control
 
