@@ -25,12 +25,12 @@ from typing import Any, TextIO
 
 import msgspec
 import pytest
-from grpc_tools import protoc
 
 from harness.order_client import OrderClient
 from harness.order_ledger import KEY, addresses, happened
 from harness.proxies import ProxyProcess, proxy_process
 from harness.simulated import SimulatorProcess, simulator
+from harness.stubs import stubs
 from harness.waiting import eventually
 from stream_proxy.model.time import parse_rfc3339, timestamp_ns, to_timestamp
 from stream_proxy.wire.alpaca.codec import MSGPACK
@@ -164,16 +164,6 @@ class Running:
                 target=client.read_objects, args=(method, process.stdout), daemon=True
             ).start()
         self.clients.append(client)
-
-
-def stubs(contract: Path, folder: Path) -> str:
-    """What grpcio's own generator makes of a contract, and of nothing else."""
-    folder.mkdir()
-    standard = Path(protoc.__file__).with_name("_proto")
-    arguments = [f"-I{contract}", f"-I{standard}", f"--python_out={folder}"]
-    arguments += [f"--grpc_python_out={folder}", "cream/v1/stream_proxy.proto"]
-    assert protoc.main(["protoc", *arguments]) == 0
-    return str(folder)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -15,16 +16,21 @@ from pathlib import Path
 
 import pytest
 
+from harness.grpc_calls import SERVICE, grpc_client
+from harness.ports import free_port
+from harness.stubs import stubs
 from harness.waiting import eventually
 
 _LONGEST_SECONDS = 40.0
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+_TESTS = Path(__file__).parents[1]
+_CALLS: dict[str, dict[str, object]] = {
+    "StreamQuotes": {"symbols": ["AAPL", "MSFT"]},
+    "StreamTrades": {},
+    "StreamBars": {},
+    "StreamOptionQuotes": {"symbols": []},
+    "StreamOptionTrades": {},
+    "StreamOrderUpdates": {},
+}
 
 
 @asynccontextmanager
@@ -212,3 +218,75 @@ async def test_a_consumer_of_ones_own_may_come_and_go(tmp_path: Path):
     assert re.search(r"connections to Alpaca +iex 1, crypto-us 1 ", out)
     consumers = [figure(name, out) for name in ("trading bot", "dashboard", "crypto book")]
     assert figure("deliveries out", out) >= sum(consumers)
+
+
+@asynccontextmanager
+async def program(*command: str | Path) -> AsyncIterator[Process]:
+    """A client in a process of its own, for the length of a block."""
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def grpcurl(*arguments: str) -> str:
+    """What grpcurl prints; the contract it knows from server reflection alone."""
+    tool = Path(sys.executable).with_name("grpcurl")
+    async with program(tool, "-plaintext", *arguments) as process:
+        out, err = await finish(process)
+    assert process.returncode == 0, err
+    return out
+
+
+async def test_it_serves_grpc_to_clients_of_ones_own(tmp_path: Path):
+    """grpcurl, and a client that grpcio's generator made of the older contract alone."""
+    async with demo(tmp_path, "--port", "0") as process:
+        said = await read_until(process, "orders: paper connected")
+        found = re.search(r"gRPC: ([\d.:]+)", said)
+        assert found
+        address = found[1]
+        assert SERVICE in (await grpcurl(address, "list")).split()
+        assert f"{SERVICE}.StreamQuotes" in await grpcurl(address, "list", SERVICE)
+        assert "string symbol = 1;" in await grpcurl(address, "describe", "cream.v1.StockQuote")
+        asked = ("-d", '{"symbols": ["AAPL"]}', address, f"{SERVICE}/StreamQuotes")
+        async with program(
+            Path(sys.executable).with_name("grpcurl"), "-plaintext", *asked
+        ) as streaming:
+            await read_until(streaming, '"symbol": "AAPL"')
+
+        older = stubs(_TESTS / "compat" / "grpc" / "contract", tmp_path / "stubs")
+        async with grpc_client(address) as client:
+            underlying = client.stream("StreamOptionQuotes", underlyings=["AAPL"])
+            async with underlying:
+                await underlying.until(lambda: underlying.items, "option quotes by underlying")
+                contract = underlying.items[0].quote.symbol
+            for name in ("", SERVICE, "iex", "crypto-us", "paper"):
+                assert await client.healthy(name) == "SERVING", name
+            status = (await client.ask("GetConnectionStatus")).status
+            assert {"iex", "crypto-us", "paper"} <= {feed.name for feed in status.feeds}
+
+        calls = _CALLS | {"StreamOptionQuotes": {"symbols": [contract]}}
+        script = (_TESTS / "sdk" / "grpc_client.py", "--address", address, "--stubs", older)
+        async with program(sys.executable, *script, "--calls", json.dumps(calls)) as generated:
+            await everything_flows(generated, set(calls))
+        process.send_signal(signal.SIGINT)
+        out, err = await finish(process)
+    assert (process.returncode, err) == (0, "")
+    assert re.search(r"connections to Alpaca +iex 1, crypto-us 1", out)
+
+
+async def everything_flows(client: Process, calls: set[str]) -> None:
+    """Wait until each call has begun, and has responses; bars only come once a minute."""
+    assert client.stdout is not None
+    begun, answered = set[str](), set[str]()
+    async with asyncio.timeout(_LONGEST_SECONDS):
+        while begun < calls or answered < calls - {"StreamBars"} | {"GetConnectionStatus"}:
+            line = json.loads(await client.stdout.readline())
+            assert "status" not in line, line
+            if "begun" in line:
+                begun.add(line["begun"])
+            else:
+                answered.add(line["method"])

@@ -19,6 +19,7 @@ import pytest
 from harness.consumers import consumer
 from harness.openapi import differences
 from harness.order_ledger import addresses, buy
+from harness.ports import free_port
 from harness.proxies import QUICK, running_app
 from harness.simulated import SimulatorProcess, simulator
 from harness.waiting import eventually
@@ -166,13 +167,6 @@ async def test_a_mute_connection_is_red_before_its_close_has_ended(tmp_path: Pat
                 await red(http)
             finally:
                 os.kill(alpaca.process.pid, signal.SIGCONT)
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 async def test_a_feed_on_demand_counts_while_it_has_consumers(
