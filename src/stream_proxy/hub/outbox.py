@@ -74,6 +74,7 @@ class Outbox:
     __slots__ = (
         "_clock_ns",
         "_conflation",
+        "_conflation_meter",
         "_finish",
         "_now_ns",
         "_on_overflow",
@@ -116,6 +117,7 @@ class Outbox:
         self._conflation: Conflation | None = None
         self._finish: Finish
         self._clock_ns: Callable[[], int]
+        self._conflation_meter: Meter
         self.max_bytes = max_bytes
         self.max_age_ns = max_age_ns
         self.on_behind: Callable[[], None] = _nobody_cares
@@ -198,13 +200,21 @@ class Outbox:
 
     # A consumer that gets less
 
-    def conflate(self, conflation: Conflation, finish: Finish, clock_ns: Callable[[], int]) -> None:
+    def conflate(
+        self,
+        conflation: Conflation,
+        finish: Finish,
+        clock_ns: Callable[[], int],
+        meter: Meter,
+    ) -> None:
         """Take messages from now on, and let what waits become less.
 
         Args:
             clock_ns: monotonic; nobody else tells how long a message waited.
+            meter: counts messages as well as frames.
         """
         self._conflation, self._finish, self._clock_ns = conflation, finish, clock_ns
+        self._conflation_meter = meter
         self._queues = True
 
     def follow(self) -> None:
@@ -222,15 +232,14 @@ class Outbox:
         return due_ns
 
     def _reduce(self, conflation: Conflation, offered: Sequence[Frame], messages: int) -> None:
-        now_ns, meter = self._clock_ns(), self.meter
-        counts = meter.queue(offered) if messages and meter is not None else _NOTHING
+        now_ns, meter = self._clock_ns(), self._conflation_meter
+        counts = meter.queue(offered) if messages else _NOTHING
         if offered and isinstance(offered[0], Message):
             merged, left_out = conflation.put(offered, now_ns)
             self.merged_messages += sum(merged.values())
             self.dropped_messages += sum(left_out.values())
-            if meter is not None:
-                meter.merge(merged)
-                meter.drop(left_out)
+            meter.merge(merged)
+            meter.drop(left_out)
         else:
             for frame in offered[:-1]:
                 conflation.place(Ready(frame, 0, _NOTHING, now_ns))
@@ -257,8 +266,7 @@ class Outbox:
             self._leave(frames, counts, len(carried), portion.since_ns)
 
     def _leave(self, frames: Sequence[bytes], counts: Counts, messages: int, since_ns: int) -> None:
-        if self.meter is not None:
-            self.meter.resume(counts, self._clock_ns() - since_ns)
+        self._conflation_meter.resume(counts, self._clock_ns() - since_ns)
         self.messages += messages
         self.frames += bool(messages)
         for frame in frames:
@@ -269,8 +277,7 @@ class Outbox:
         """Some can't be said in this consumer's codec."""
         lost = {kind: number - carried.get(kind, 0) for kind, number in counts.items()}
         self.dropped_messages += sum(lost.values())
-        if self.meter is not None:
-            self.meter.drop(lost)
+        self._conflation_meter.drop(lost)
 
     def overflow(self) -> None:
         """Give up on this consumer: drop what waits and say so, once."""
@@ -292,8 +299,7 @@ class Outbox:
         if self._conflation is not None:
             counts = self._conflation.clear()
             self.dropped_messages += sum(counts.values())
-            if self.meter is not None:
-                self.meter.drop(counts)
+            self._conflation_meter.drop(counts)
 
     def pause(self) -> None:
         """The socket is full."""

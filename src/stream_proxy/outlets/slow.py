@@ -236,7 +236,8 @@ class SlowConsumer:
         self._position = handler.sequence
         self._conflation = Conflation(rules_for(self.policy, handler.codec))
         self._conflation.on_held = self._wake
-        self._outbox.conflate(self._conflation, self._finish, self._now_ns)
+        meter = handler.hub.meter(shape)
+        self._outbox.conflate(self._conflation, self._finish, self._now_ns, meter)
 
     def _end_episode(self) -> None:
         """Join the others again: nothing waits, and frames follow what was written."""
