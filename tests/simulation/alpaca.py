@@ -65,6 +65,8 @@ class Alpaca:
         self.refuses_keys = False
         self.slot_free_at = 0.0
         self.swallow = 0
+        self.missed = 0
+        """Events that happened while nobody was connected."""
 
     # Trading
 
@@ -84,6 +86,8 @@ class Alpaca:
                 self.moments.passes("event happened")
                 if self.line is not None:
                     self.line.tell(event)
+                else:
+                    self.missed += 1
 
     def _force_something(self, now_ns: int) -> None:
         orders = [o for o in self.account.working.values() if o.limit_price is not None]

@@ -45,6 +45,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._turner.now
 
+    def skip(self, seconds: float) -> None:
+        """Let time pass in which nothing happens: whatever was due in it happens right after."""
+        self._turner.now += seconds
+
 
 class VirtualClock:
     """The product's clock on a virtual loop.

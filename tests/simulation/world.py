@@ -43,8 +43,20 @@ _TIMINGS = TradingTimings(
 )
 """Shorter than usual, so that more goes wrong in a minute; what they wait for is the same."""
 _BEFORE_SECONDS = 10.0
+_SEEN_SECONDS = 0.1
+"""After so long a lost connection has been noticed, where it can be."""
 _REST_SECONDS = 150.0
 """Until the last comparison with Alpaca's record, and the periodic one, are over."""
+
+
+@dataclass(slots=True)
+class Struck:
+    """A fault that was committed; ``recovered`` is when the feed was ready for the first time after
+    it."""
+
+    name: str
+    at: float
+    recovered: float | None = None
 
 
 @dataclass
@@ -63,6 +75,9 @@ class Outcome:
     passed_early: int
     """How often fresh events did not wait until what was missed before them was known."""
     moments: Moments
+    struck: list[Struck]
+    missed: int
+    simulated_seconds: float
     complaints: list[str] = field(default_factory=list)
 
     @property
@@ -115,6 +130,8 @@ class World:
         self._changing = False
         self._tasks: list[asyncio.Task[None]] = []
         self._wrong = True
+        self.struck: list[Struck] = []
+        self._waiting: list[Struck] = []
         self.consumers = [
             SimulatedConsumer(f"{wish.name}-{i}", wish, begins, loop, self._fork(i), self.moments)
             for i, (wish, begins) in enumerate(
@@ -185,6 +202,9 @@ class World:
             self.deaths,
             self._passed_early + self.feed.counts.passed_early,
             self.moments,
+            self.struck,
+            self.alpaca.missed,
+            self.loop.time(),
         )
         if not self.feed.ready:
             outcome.complaints.append("the proxy does not say that it is ready")
@@ -207,6 +227,7 @@ class World:
             self.loop, journal, self._fork(f"disk {self._lives}"), self.moments
         )
         self.feed = OrderFeed(Account(_NAME, Environment.PAPER), self._writer, self.clock)
+        self.feed.on_change = self._perhaps_recovered
         self.feed.open()
         self.source = TradingSource(
             self.feed,
@@ -281,24 +302,25 @@ class World:
 
     async def _upstream_faults(self) -> None:
         random, alpaca = self.random, self.alpaca
-        ways: list[tuple[int, Callable[[], None]]] = [
-            (10, self._reset),
-            (5, self._finish),
-            (3, self._half_open),
-            (2, self._mute),
-            (4, self._slow),
-            (3, self._tell_again),
-            (3, self._refuse),
-            (3, self._rest_fails),
-            (3, self.die),
-            (1, self._begin_again),
+        ways: list[tuple[int, str, Callable[[], None]]] = [
+            (10, "reset", self._reset),
+            (5, "finished", self._finish),
+            (3, "half open", self._half_open),
+            (2, "mute", self._mute),
+            (4, "slow", self._slow),
+            (3, "told again", self._tell_again),
+            (3, "refused upgrade", self._refuse),
+            (3, "REST fails", self._rest_fails),
+            (3, "killed", self.die),
+            (1, "told to end", self._begin_again),
         ]
         if self.weather.swallows:
-            ways.append((3, self._swallow))
-        weights = [weight for weight, _ in ways]
+            ways.append((3, "swallowed", self._swallow))
+        weights = [weight for weight, _, _ in ways]
         while True:
             await asyncio.sleep(random.expovariate(0.5))
-            _, strike = random.choices(ways, weights)[0]
+            _, name, act = random.choices(ways, weights)[0]
+            strike = self._noted(name, act)
             if random.random() < 0.6:
                 self.moments.arm(random.choice(UPSTREAM), strike)
             else:
@@ -307,10 +329,33 @@ class World:
                 # While it connects anew, hit it again.
                 self.moments.arm(random.choice(UPSTREAM[1:4]), self._reset)
 
+    def _noted(self, name: str, act: Callable[[], None]) -> Callable[[], None]:
+        """The same, and it is known when."""
+
+        def strike() -> None:
+            found = Struck(name, self.loop.time())
+            self.struck.append(found)
+            self._waiting.append(found)
+            act()
+            # What disturbs nobody changes nothing.
+            self.loop.call_later(_SEEN_SECONDS, self._perhaps_recovered)
+
+        return strike
+
+    def _perhaps_recovered(self) -> None:
+        if self.feed is not None and self.feed.ready:
+            now = self.loop.time()
+            for found in self._waiting:
+                if now > found.at:
+                    found.recovered = now
+            self._waiting = [found for found in self._waiting if found.recovered is None]
+
     async def _jump(self) -> None:
         """Let our clock go off, and come back."""
         jump_ns = int(self.weather.jump_seconds * 1e9) * self._fork("jump").choice((1, -1))
         await asyncio.sleep(self.weather.seconds / 4)
+        if jump_ns:
+            self._noted("clock jump", lambda: None)()
         self.clock.jump(jump_ns)
         await asyncio.sleep(self.weather.seconds / 6)
         self.clock.jump(-jump_ns)

@@ -1,0 +1,271 @@
+"""Hold what every consumer heard against the ledger: lost unflagged, twice, reordered, at rest.
+
+From upstream's socket on, nothing may be missing, twice or out of order: what a consumer heard is
+what was read from upstream, filtered by the topics that it had been promised, and its end may be
+missing only where its connection ended. Before that, what happened on the exchange and was not
+read must lie within a gap that the proxy has noted.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from faults.alpaca import describe
+from faults.consumer import Client, Visit
+from faults.market import Tick
+from faults.world import LIMITS, Life, World
+from stream_proxy.feed.upstream_status import UpstreamState
+from stream_proxy.model.topics import SubscriptionSet
+
+_ON_ITS_WAY_SECONDS = 1.0
+_HEARD_LATELY_TICKS = 12
+"""Of so many that a consumer is owed, the last ones, it must have heard some."""
+
+
+@dataclass
+class Verdict:
+    """What was found out about one world."""
+
+    complaints: list[str] = field(default_factory=list)
+    lost: int = 0
+    """Market data that is missing without any gap that says so."""
+    duplicated: int = 0
+    reordered: int = 0
+    flagged: int = 0
+    """Missing, and said so."""
+    heard: int = 0
+
+
+def judge(world: World) -> Verdict:
+    """Everything that is not as promised."""
+    verdict = Verdict([*world.complaints, *world.alpaca.complaints])
+    arrived = {serial for read in world.read_log for serial in read.serials}
+    for client in world.clients:
+        verdict.complaints += client.complaints
+        for visit in client.visits:
+            verdict.heard += len(visit.serials)
+            _fidelity(world, client, visit, verdict)
+            _completeness(world, client, visit, arrived, verdict)
+    _rest(world, verdict)
+    _counts(world, verdict)
+    return verdict
+
+
+# From socket to socket
+
+
+@dataclass(slots=True)
+class _Expected:
+    serial: int
+    sure: bool
+
+
+def _expected(world: World, visit: Visit) -> Iterator[_Expected]:
+    """What follows for a consumer from what was read, in order."""
+    ticks = world.market.ticks
+    stretches = visit.stretches
+    for index, stretch in enumerate(stretches):
+        following = stretches[index + 1] if index + 1 < len(stretches) else None
+        first = stretch.after if stretch.within else stretch.after + 1
+        last = following.after if following is not None else len(world.read_log)
+        for number in range(max(first, 1), last + 1):
+            read = world.read_log[number - 1]
+            # A read in whose middle the topics changed counts for both sides, surely for neither.
+            seam = (number == stretch.after and stretch.within) or (
+                following is not None and following.within and number == last
+            )
+            before = stretches[index - 1] if index and number == stretch.after else None
+            if number == stretch.after and stretch.within and before is not None:
+                continue  # the stretch before has told it already
+            for serial in read.serials:
+                tick = ticks[serial]
+                topics = [stretch.topics]
+                if seam and following is not None and number == last:
+                    topics.append(following.topics)
+                covered = [t.covers(tick.channel, tick.symbol) for t in topics]
+                if any(covered):
+                    yield _Expected(serial, read.whole and not seam)
+
+
+def _fidelity(world: World, client: Client, visit: Visit, verdict: Verdict) -> None:
+    expected = deque(_expected(world, visit))
+    heard = visit.serials
+    wanted = Counter(one.serial for one in expected)
+    found = Counter(heard)
+    twice = sum(n - wanted[serial] for serial, n in found.items() if n > wanted[serial] > 0)
+    never = [serial for serial in found if not wanted[serial]]
+    if twice:
+        verdict.duplicated += twice
+        verdict.complaints.append(f"{client.name} heard {twice} messages twice")
+    if never:
+        verdict.complaints.append(
+            f"{client.name} heard {len(never)} that it should not: {never[:5]}"
+        )
+    if twice or never:
+        return
+    for serial in heard:
+        while expected and expected[0].serial != serial and not expected[0].sure:
+            expected.popleft()
+        if not expected or expected[0].serial != serial:
+            missing = found.get(expected[0].serial, 0) == 0 if expected else True
+            if missing:
+                verdict.lost += 1
+                what = "lost" if expected else "?"
+            else:
+                verdict.reordered += 1
+                what = "reordered"
+            verdict.complaints.append(
+                f"{what} between sockets: {client.name} heard {serial} for "
+                f"{expected[0].serial if expected else None}"
+            )
+            return
+        expected.popleft()
+    if visit.ended is None:
+        now = world.loop.time()
+        late = [
+            one.serial
+            for one in expected
+            if one.sure and now - world.market.ticks[one.serial].due > _ON_ITS_WAY_SECONDS
+        ]
+        if late and not _is_slow(world, client):
+            verdict.lost += len(late)
+            verdict.complaints.append(f"{client.name} never heard {late[:5]}, {len(late)} in all")
+
+
+def _is_slow(world: World, client: Client) -> bool:
+    """Whether it doesn't read just now: then its queue holds what it hasn't heard."""
+    end = client.end
+    return end is not None and (not end.reading or end.peer.get_write_buffer_size() > 0)
+
+
+# From the exchange to upstream's socket
+
+
+def _completeness(
+    world: World, client: Client, visit: Visit, arrived: set[int], verdict: Verdict
+) -> None:
+    """Whether what a consumer was owed came, or lies in a gap."""
+    life = _life_at(world, visit.began)
+    if life is None:
+        return
+    end = min(
+        visit.ended if visit.ended is not None else world.loop.time() - _ON_ITS_WAY_SECONDS,
+        life.ended if life.ended is not None else world.loop.time(),
+    )
+    for owed in _owed(world, visit, end):
+        if owed.serial in arrived:
+            continue
+        if _is_flagged(world, life, owed):
+            verdict.flagged += 1
+        else:
+            verdict.lost += 1
+            verdict.complaints.append(
+                f"lost unflagged: {client.name} was owed {owed.kind} {owed.symbol} number "
+                f"{owed.serial}, born {owed.born:.3f}"
+            )
+            return
+
+
+def _owed(world: World, visit: Visit, end: float) -> Iterator[Tick]:
+    ticks = world.market.ticks
+    stretches = [one for one in visit.stretches if one.heard_at is not None]
+    for index, stretch in enumerate(stretches):
+        assert stretch.heard_at is not None
+        following = stretches[index + 1].heard_at if index + 1 < len(stretches) else None
+        until = end if following is None else min(end, following)
+        start = bisect_left(ticks, stretch.heard_at, key=lambda tick: tick.born)
+        for tick in ticks[start:]:
+            if tick.due >= until - _ON_ITS_WAY_SECONDS:
+                if tick.born > until:
+                    break
+                continue
+            if stretch.topics.covers(tick.channel, tick.symbol):
+                yield tick
+
+
+def _is_flagged(world: World, life: Life, tick: Tick) -> bool:
+    """Whether a gap holds some instant between its birth and the end of its way."""
+    from_ns, to_ns = world.wall_ns(tick.born), world.wall_ns(tick.due)
+    return any(
+        gap.from_ns <= to_ns and (gap.to_ns is None or from_ns <= gap.to_ns) for gap in life.gaps
+    )
+
+
+def _life_at(world: World, at: float) -> Life | None:
+    for life in reversed(world.lives):
+        if life.began <= at:
+            return life
+    return None
+
+
+# When nothing has gone wrong for a while
+
+
+def _rest(world: World, verdict: Verdict) -> None:
+    life = world.life
+    if life is None:
+        return
+    found = verdict.complaints
+    handler = life.handler
+    upstream = handler.upstream
+    if upstream.state is not UpstreamState.CONNECTED:
+        found.append(f"at rest it is {upstream.state.value}: {upstream.why}")
+        return
+    if handler.gaps.current is not None:
+        found.append(f"at rest a gap is open: {handler.gaps.current}")
+    if upstream.peak_open_connections > 1:
+        found.append("it counts more than one connection at once")
+    wanted = SubscriptionSet()
+    for dialog in life.outlet.consumers():
+        if dialog.consumer is not None:
+            wanted = wanted | dialog.consumer.topics
+    line = world.alpaca.holder
+    if line is None:
+        found.append(f"at rest nobody holds the slot: {list(map(describe, world.alpaca.lines))}")
+    else:
+        missing = [topic for topic in wanted if not line.topics.covers(*topic)]
+        if missing:
+            found.append(f"at rest upstream does not send {missing}, wanted by consumers")
+    for client in world.clients:
+        _hears(world, client, verdict)
+
+
+def _hears(world: World, client: Client, verdict: Verdict) -> None:
+    visit = client.visit
+    if visit is None or not visit.stretches or visit.stretches[-1].heard_at is None:
+        return
+    if _is_slow(world, client):
+        return
+    since, topics = visit.stretches[-1].heard_at, visit.stretches[-1].topics
+    owed = [
+        tick.serial
+        for tick in world.market.ticks[-400:]
+        if tick.born > since
+        and world.loop.time() - tick.due > _ON_ITS_WAY_SECONDS
+        and topics.covers(tick.channel, tick.symbol)
+    ][-_HEARD_LATELY_TICKS:]
+    if len(owed) == _HEARD_LATELY_TICKS and not set(owed) & set(visit.serials):
+        verdict.complaints.append(f"at rest {client.name} hears nothing")
+
+
+def _counts(world: World, verdict: Verdict) -> None:
+    """What the proxy counts as delivered is what it wrote."""
+    counted: Counter[str] = Counter()
+    for life in world.lives:
+        counted += life.delivered
+    written: Counter[str] = Counter()
+    for client in world.clients:
+        for visit in client.visits:
+            written.update(visit.written)
+    for kind in "tqbs":
+        if counted[kind] != written[kind]:
+            verdict.complaints.append(
+                f"counts {counted[kind]} messages of type {kind} as delivered, wrote {written[kind]}"
+            )
+    for life in world.lives:
+        for connection in life.outlet.connections:
+            if connection.outbox.peak_queued_bytes > LIMITS.outbox_bytes:
+                verdict.complaints.append("a queue grew beyond its bound")
