@@ -105,7 +105,8 @@ def _of_all(measured: Measured) -> Iterator[tuple[Labels, Latency]]:
 _BY = ("stream", "type", "protocol")
 _FEED = ("feed", "stream")
 _FROM_SOCKET_TO_SOCKET = (
-    "From upstream's socket to the consumer's: how long a message was in the proxy"
+    "From upstream's socket to the consumer's: how long a message was in the proxy; order updates "
+    "from the moment when they wait no longer for earlier ones"
 )
 
 FAMILIES: tuple[Family, ...] = (
