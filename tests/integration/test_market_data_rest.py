@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from random import Random
 from typing import Any
@@ -16,6 +17,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from websockets.asyncio.client import connect
 
 from harness.waiting import eventually
 from stream_proxy.model.feeds import FEEDS
@@ -26,7 +28,8 @@ from stream_proxy.sources import market_data_rest as rest_module
 from stream_proxy.sources.market_data_refusals import MarketDataFailed
 from stream_proxy.sources.market_data_rest import MarketDataRest, Page, cut
 from stream_proxy.sources.request_budget import RequestBudget
-from stream_proxy.wire.alpaca.codec import MSGPACK
+from stream_proxy.wire.alpaca.codec import JSON, MSGPACK, Codec
+from stream_proxy.wire.alpaca.historical import StreamItems
 from stream_proxy.wire.alpaca.requests import Credentials
 
 from .trading_bench import Bench, bench
@@ -221,6 +224,56 @@ async def test_delayed_trades_are_those_of_the_consolidated_tape() -> None:
     }
 
 
+@pytest.mark.parametrize("feed", ["iex", "crypto-us", "indicative", "news"])
+@pytest.mark.parametrize("codec", [JSON, MSGPACK], ids=["json", "msgpack"])
+async def test_it_becomes_what_the_stream_sent(feed: str, codec: Codec) -> None:
+    """Byte by byte, with the items as they left on the socket."""
+    if codec is JSON and FEEDS[feed].msgpack_only:
+        return
+    async with (
+        bench(**OPTIONS | {"recorded_items": 100_000}) as alpaca,
+        connect(
+            alpaca.streams + FEEDS[feed].path,
+            additional_headers={"Content-Type": f"application/{codec.name}"},
+            proxy=None,
+            close_timeout=0.1,
+        ) as socket,
+    ):
+        channels = {"trades": ["*"]} if feed != "news" else {"news": ["*"]}
+        for action in (
+            {"action": "auth", "key": "k", "secret": "s"},
+            {"action": "subscribe"} | channels,
+        ):
+            await socket.send(codec.encode(action), text=False)
+        wanted = 100 if feed != "news" else 2
+        await eventually(lambda: _sent(alpaca, wanted), 20, "items")
+        await alpaca.call("POST", "/hold")
+        (record,) = alpaca.simulator.ledger.connections
+        channel = next(iter(channels))
+        rest = client(alpaca.http, feed)
+        symbols = list(alpaca.simulator.endpoints[feed].market.symbols) if feed != "news" else ["*"]
+        pages = getattr(rest, channel)(symbols, BEGAN_NS, END_NS)
+        writer = StreamItems(FEEDS[feed], channel, codec)
+        made = [writer.write(symbol, unmarked(item)) for symbol, item in await everything(pages)]
+        kinds = [
+            kind for kind, name in FEEDS[feed].types.items() if name == channel and kind in "tn"
+        ]
+        sent = {i for i in record.items if codec.decode_fields(i)["T"] in kinds}
+        # What was sent before the subscription is there, too; of news the latest version alone.
+        assert len(made) == len(set(made)) >= len(sent & set(made)) > 0
+        assert feed == "news" or sent <= set(made)
+
+
+def _sent(alpaca: Bench, count: int) -> bool:
+    records = alpaca.simulator.ledger.connections
+    return bool(records) and records[0].messages >= count
+
+
+def unmarked(item: dict[str, Any]) -> dict[str, Any]:
+    """Without what became of a trade later."""
+    return {key: value for key, value in item.items() if key != "u"}
+
+
 # Faults
 
 
@@ -303,6 +356,24 @@ async def test_what_rest_does_not_show_yet(alpaca: Bench) -> None:
     assert await everything(rest.trades(["AAPL"], BEGAN_NS, END_NS)) == []
     await alpaca.call("DELETE", "/faults")
     assert await everything(rest.trades(["AAPL"], BEGAN_NS, END_NS))
+
+
+async def test_a_symbol_that_is_none_costs_the_others_nothing(alpaca: Bench) -> None:
+    truth = Truth(alpaca, "iex")
+    await truth.until(1000)
+    symbols = list(truth.endpoint.market.symbols)
+    rest = client(alpaca.http)
+    seen: Counter[str] = Counter()
+
+    async def counted() -> AsyncIterator[Page]:
+        async for page in rest.trades([*symbols[:5], "A_B", *symbols[5:]], BEGAN_NS, END_NS):
+            seen.update(symbol for symbol, _ in page.items)
+            yield page
+
+    failed = await failure(counted())
+    assert (failed.reason, failed.may_pass) == ("symbol", False)
+    assert "invalid symbol: A_B" in str(failed)
+    assert seen == {symbol: len(truth.of("t", symbol)) for symbol in symbols}
 
 
 async def test_wrong_keys_are_told() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-Reason = Literal["keys", "plan", "question", "no_history", "throttled", "unreachable", "nonsense"]
+Reason = Literal[
+    "keys", "plan", "symbol", "question", "no_history", "throttled", "unreachable", "nonsense"
+]
 """What stood in the way:
 
 - ``keys``: refused; somebody has to change them.
 - ``plan``: these keys may not ask this, or not yet: the 15-minute rule.
+- ``symbol``: one that is asked for isn't one.
 - ``question``: it can't be answered as it was asked.
 - ``no_history``: Alpaca keeps none of this kind.
 - ``throttled``: too many requests, for longer than we had patience.
@@ -42,7 +45,7 @@ class MarketDataFailed(Exception):
         return self.reason in ("plan", "throttled", "unreachable", "nonsense")
 
 
-def refused(path: str, status: int, message: str) -> MarketDataFailed:
+def refusal(path: str, status: int, message: str) -> MarketDataFailed:
     """What a status means that won't change by asking again at once."""
     said = f"{path}: HTTP {status}" + (f" ({message[:_MOST_QUOTED]})" if message else "")
     if status == 403 and "subscription" in message:
@@ -67,10 +70,17 @@ def refused(path: str, status: int, message: str) -> MarketDataFailed:
             "filled. Check data_api_url: scheme and host, as in https://data.alpaca.markets.",
             status,
         )
+    if status in (400, 422) and "symbol" in message:
+        return MarketDataFailed(
+            "symbol",
+            f"{said}. Alpaca has no history of that symbol, so what was missed of it stays "
+            "missing; that of others is not concerned. Let no consumer ask for it.",
+            status,
+        )
     return MarketDataFailed(
         "question",
-        f"{said}. The question is refused as it is, so what was missed can't be filled. If a "
-        "symbol is named, no consumer should ask for it; otherwise please report this.",
+        f"{said}. The question is refused as it is, so what was missed can't be filled. Please "
+        "report this line.",
         status,
     )
 

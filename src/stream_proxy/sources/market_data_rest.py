@@ -8,6 +8,7 @@ budget that all who use the same keys share, a 429 is obeyed, and nobody waits f
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -22,7 +23,13 @@ from stream_proxy.model.time import rfc3339
 from stream_proxy.model.topics import WILDCARD
 from stream_proxy.runtime.backoff import Backoff
 from stream_proxy.runtime.tracing import NO_TRACER, Tracer
-from stream_proxy.sources.market_data_refusals import given_up, no_history, nonsense, refused
+from stream_proxy.sources.market_data_refusals import (
+    MarketDataFailed,
+    given_up,
+    no_history,
+    nonsense,
+    refusal,
+)
 from stream_proxy.sources.request_budget import RequestBudget
 from stream_proxy.sources.retry_after import retry_after_seconds
 from stream_proxy.wire.alpaca.requests import Credentials
@@ -119,7 +126,8 @@ class MarketDataRest:
         """Trades that happened from an instant to another.
 
         Raises:
-            MarketDataFailed: while iterating; pages given before are good.
+            MarketDataFailed: while iterating; pages given before are good. That a symbol is
+                refused is told at the end, after the pages of all others.
         """
         return self._history("trades", symbols, from_ns, to_ns)
 
@@ -173,12 +181,25 @@ class MarketDataRest:
                 raise no_history(f"the feed {name}")
             params["feed"] = _STOCK_HISTORY.get(name, name)
         path = f"{self._root()}/{channel}"
-        for some in cut(symbols):
-            asked = params | {"symbols": ",".join(some)}
-            async for body, last in self._pages(path, asked):
-                lists = _by_symbol(path, channel, body, list)
-                items = [(symbol, item) for symbol, found in lists.items() for item in found]
-                yield Page(items, some, last)
+        chunks = deque(cut(symbols))
+        refused: MarketDataFailed | None = None
+        while chunks:
+            some = chunks.popleft()
+            try:
+                async for body, last in self._pages(path, params | {"symbols": ",".join(some)}):
+                    lists = _by_symbol(path, channel, body, list)
+                    items = [(symbol, item) for symbol, found in lists.items() for item in found]
+                    yield Page(items, some, last)
+            except MarketDataFailed as failed:
+                if failed.reason != "symbol":
+                    raise
+                # One symbol that Alpaca doesn't like must not cost the others their data.
+                half = len(some) // 2
+                if half:
+                    chunks.extendleft((some[half:], some[:half]))
+                refused = failed
+        if refused is not None:
+            raise refused
 
     async def _news(self, symbols: Sequence[str], from_ns: int, to_ns: int) -> AsyncIterator[Page]:
         path = "/v1beta1/news"
@@ -257,7 +278,7 @@ class MarketDataRest:
                 if status == 200:
                     why = "answers that are not one JSON object"
                 elif not _is_momentary(status):
-                    raise refused(path, status, str((body or {}).get("message", "")))
+                    raise refusal(path, status, str((body or {}).get("message", "")))
             throttled = status == 429
             wait = (throttles if throttled else failures).next_delay_seconds()
             if status is not None:
