@@ -24,9 +24,9 @@ from stream_proxy.sources.market_phase import Phase
 pytestmark = pytest.mark.slow
 
 NEW_YORK = ZoneInfo("America/New_York")
-CLOCKS_CHANGE = ("2026-10-30T03:00", "2026-11-02T21:00")
+CLOCKS_CHANGE = ("2026-10-30T03:00", "2026-11-02T17:00")
 """In the night to Sunday."""
-THANKSGIVING = ("2026-11-24T19:00", "2026-12-01T00:00")
+THANKSGIVING = ("2026-11-24T19:00", "2026-11-30T17:00")
 """On Thursday, and a half day on Friday."""
 BOTH = (CLOCKS_CHANGE, THANKSGIVING)
 _STEPS = {Phase.REGULAR: 1.0, Phase.CLOSED: 600.0}
