@@ -241,6 +241,7 @@ async def grpcurl(*arguments: str) -> str:
     return out
 
 
+@pytest.mark.slow
 async def test_it_serves_grpc_to_clients_of_ones_own(tmp_path: Path):
     """grpcurl, and a client that grpcio's generator made of the older contract alone."""
     async with demo(tmp_path, "--port", "0") as process:

@@ -242,6 +242,7 @@ async def end(proxy: ProxyProcess) -> float:
     return time.monotonic() - begun
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_sigterm_under_load_with_a_hundred_consumers(tmp_path: Path) -> None:
     """Also with two consumers that read nothing at all; afterwards all orders go on where they were."""
@@ -284,6 +285,7 @@ async def drained_and_resumed(alpaca: SimulatorProcess, state_dir: Path) -> None
         await resumed(alpaca, crowd, proxy, stack)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_sigterm_while_thousands_of_updates_are_on_their_way(tmp_path: Path) -> None:
     """They hold nothing up: what was not told in time is told after the return, all of it, once."""

@@ -121,6 +121,7 @@ def environment(alpaca: SimulatorProcess) -> dict[str, str]:
     return {f"STREAM_PROXY_{name.upper()}": value for name, value in settings.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_a_killed_alpaca_is_red_everywhere_within_a_second(tmp_path: Path) -> None:
     places = ("--port", str(free_port()), "--control-port", str(free_port()))
