@@ -31,6 +31,7 @@ from stream_proxy.sources.liveness import Liveness
 from stream_proxy.sources.liveness_advice import Reconnect, Resubscribe
 from stream_proxy.sources.liveness_monitor import LivenessMonitor
 from stream_proxy.sources.market_hours import MarketHours
+from stream_proxy.sources.pings import Pings
 from stream_proxy.wire.alpaca.codec import FrameDamaged
 from stream_proxy.wire.alpaca.codes import CONNECTION_LIMIT, ErrorCode, Verdict
 from stream_proxy.wire.alpaca.requests import Credentials
@@ -47,8 +48,6 @@ from stream_proxy.wire.alpaca.upstream import (
 
 _WATCH_SECONDS = 0.25
 """How often time-outs are looked at. Nothing per message waits for it."""
-_PROMPT_NS = 2 * NS_PER_SECOND
-"""A pong that takes longer is worth a word on the status page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +130,9 @@ class AlpacaSource:
         self._ready = False
         self._seen_messages = 0
         self._looked_ns = 0
-        self._pinged_ns = 0
-        self._pong_due_ns = 0
-        self._questioned_ns = 0
-        """When the ping was sent whose pong is awaited, or came last."""
+        self._pings = Pings(timings.ping_seconds, timings.pong_seconds)
         self._suspected_ns = 0
         self._mute: Resubscribe | None = None
-        self._received = handler.received
-        self._statuses = 0
         self._asked_ns = 0
         self._slot_refusals = 0
         self._logged_surprises: set[str] = set()
@@ -204,9 +198,10 @@ class AlpacaSource:
         status.open_connections += 1
         status.peak_open_connections = max(status.peak_open_connections, status.open_connections)
         self._set_state(UpstreamState.AUTHENTICATING, "connected, waiting for the greeting")
-        self._pong_due_ns = self._questioned_ns = self._suspected_ns = 0
+        self._suspected_ns = 0
         self._mute = None
-        self._pinged_ns = opened_ns = self._clock.monotonic_ns()
+        opened_ns = self._clock.monotonic_ns()
+        self._pings.opened(opened_ns)
         self._send()  # the greeting may have come before the connection was known
         try:
             while self._ending is None:
@@ -269,9 +264,7 @@ class AlpacaSource:
         """HOT PATH. What a socket read brought: to the handler, once the handshake is over."""
         if self._ready:
             self._handler.receive(payloads)
-            received = self._received
-            if received.get("s", 0) + received.get("l", 0) != self._statuses:
-                self._statuses = received.get("s", 0) + received.get("l", 0)
+            if self._monitor.hears_halts:
                 self._monitor.read_statuses(payloads)
             return
         for number, payload in enumerate(payloads):
@@ -282,7 +275,7 @@ class AlpacaSource:
                 return
 
     def on_pong(self) -> None:
-        self._pong_due_ns = 0
+        self._pings.ponged()
 
     def on_lost(self, why: str) -> None:
         self._end(Ending(why))
@@ -433,19 +426,16 @@ class AlpacaSource:
     def _keep_alive(self, now_ns: int) -> None:
         if self._connection is None or self._ending is not None:
             return
-        if self._pong_due_ns and now_ns > self._pong_due_ns:
+        if self._pings.overdue(now_ns):
             why = f"no pong within {self._timings.pong_seconds:g} s: the connection is half open"
             self._end(Ending(why, Cause.HALF_OPEN))
-        elif now_ns - self._pinged_ns >= self._timings.ping_seconds * NS_PER_SECOND:
+        elif self._pings.due(now_ns):
             self._ping(now_ns)
 
     def _ping(self, now_ns: int) -> None:
-        assert self._connection is not None
-        self._pinged_ns = now_ns
-        if not self._pong_due_ns:
-            self._questioned_ns = now_ns
-            self._pong_due_ns = now_ns + int(self._timings.pong_seconds * NS_PER_SECOND)
-        self._connection.ping()
+        if self._connection is not None:
+            self._pings.sent(now_ns)
+            self._connection.ping()
 
     def _listen(self, now_ns: int) -> None:
         """Notice data, and its absence."""
@@ -457,8 +447,7 @@ class AlpacaSource:
             # They came since the last look. A gap starts here, so rather too early than too late.
             handler.upstream.last_message_ns = looked_ns
             self._backoff.reset()
-        awaited_ns = now_ns - self._questioned_ns if self._pong_due_ns else 0
-        self.liveness.unanswered = awaited_ns > _PROMPT_NS
+        self.liveness.unanswered = self._pings.slow(now_ns)
         advice = self._monitor.look(now_ns)
         if isinstance(advice, Reconnect):
             self._suspect(advice, now_ns)
@@ -474,10 +463,9 @@ class AlpacaSource:
         """
         if not self._suspected_ns:
             self._suspected_ns = now_ns
-        answered = not self._pong_due_ns and self._questioned_ns >= self._suspected_ns
-        if advice.at_once or answered:
+        if advice.at_once or self._pings.answered_since(self._suspected_ns):
             self._end(Ending(advice.why, Cause.MUTE))
-        elif not self._pong_due_ns:
+        elif not self._pings.awaited:
             self._ping(now_ns)
 
     def _subscribe_anew(self, mute: Resubscribe) -> None:

@@ -243,9 +243,8 @@ class Liveness:
         """The whole feed is silent beyond its patience."""
         seconds = (now_ns - self._last_ns) / NS_PER_SECOND
         if found is Evidence.NEWER or (found is Evidence.UNKNOWN and self._is_telling()):
-            self._mute_why = (
-                f"connected but mute for {seconds:.0f} s ({self.period.phase.value} hours)"
-            )
+            phase = self.period.phase.value
+            self._mute_why = f"connected but mute for {seconds:.0f} s (market phase: {phase})"
             return Reconnect(self._mute_why)
         if found is Evidence.NOTHING_NEW:
             self._doubts = min(self._doubts + 1, _MOST_DOUBTS)

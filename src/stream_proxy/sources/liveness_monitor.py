@@ -10,8 +10,10 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
+from msgspec.msgpack import Ext
 
 from stream_proxy.feed.handler import FeedHandler
+from stream_proxy.model.time import parse_rfc3339, timestamp_ns
 from stream_proxy.model.topics import WILDCARD, Channel, SubscriptionSet, Symbol
 from stream_proxy.runtime.clock import Clock
 from stream_proxy.sources.halts import HALT_TYPES
@@ -20,8 +22,8 @@ from stream_proxy.sources.liveness import Liveness
 from stream_proxy.sources.liveness_advice import Ask, Reconnect, Resubscribe
 from stream_proxy.sources.market_hours import MarketHours, period_of
 from stream_proxy.wire.alpaca.codec import FrameDamaged
-from stream_proxy.wire.alpaca.exchange_time import time_of_json, time_of_msgpack
 
+_TELLING = frozenset({"statuses", "lulds"})
 _ANSWER_SECONDS = 3.0
 _ASKED_OF_ALL = 20
 """Symbols that stand for ``*``."""
@@ -33,6 +35,9 @@ class LivenessMonitor:
     Args:
         handler: the feed's middle.
         latest: asks REST.
+
+    Attributes:
+        hears_halts: whether statuses or price bands are subscribed: only then frames are read.
     """
 
     def __init__(
@@ -50,15 +55,17 @@ class LivenessMonitor:
         self._hours = hours
         self._latest = latest
         self._log = structlog.get_logger("stream_proxy.liveness").bind(feed=handler.feed.name)
+        self.hears_halts = False
+        self._received = handler.received
+        self._statuses = 0
         self._asking: asyncio.Task[None] | None = None
-        codec = handler.codec
-        self._time_of = time_of_msgpack if codec.binary else time_of_json
-        key = b"\xa1T\xa1%s" if codec.binary else b'"T":"%s"'
+        key = b"\xa1T\xa1%s" if handler.codec.binary else b'"T":"%s"'
         self._marks = [key % kind.encode() for kind in HALT_TYPES]
         self.liveness = Liveness(handler.feed, shortest_seconds, longest_seconds)
 
     def hold(self, topics: SubscriptionSet) -> None:
         """Upstream said what it sends from now on."""
+        self.hears_halts = not _TELLING.isdisjoint(topics.channels())
         self.liveness.hold(
             topics,
             self._clock.monotonic_ns(),
@@ -109,10 +116,20 @@ class LivenessMonitor:
     def _happened(self, channel: Channel, symbol: Symbol) -> int:
         """When the last message of a topic happened, by its own account."""
         item = self._handler.last_values.get(channel, symbol)
-        return 0 if item is None else self._time_of(item)
+        if item is None:
+            return 0
+        try:
+            at = self._handler.codec.decode_fields(item).get("t")
+            return timestamp_ns(at) if isinstance(at, Ext) else parse_rfc3339(str(at))
+        except ValueError:
+            return self._clock.now_ns()  # it can't be shown that anything is newer
 
     def read_statuses(self, payloads: Sequence[bytes]) -> None:
-        """Look for halts in the frames of a read that brought statuses or price bands."""
+        """Look for halts in the frames of a read, if it brought statuses or price bands."""
+        statuses = sum([self._received.get(kind, 0) for kind in HALT_TYPES])
+        if statuses == self._statuses:
+            return
+        self._statuses = statuses
         codec = self._handler.codec
         wall_ns = self._clock.now_ns()
         marked = [one for one in payloads if any(mark in one for mark in self._marks)]

@@ -317,7 +317,7 @@ def test_who_did_not_listen_does_not_judge() -> None:
 
 
 def test_thousands_of_symbols_take_turns() -> None:
-    """No look costs more than a thousand of them; each is found all the same."""
+    """No look costs more than some hundreds of them; each is found all the same."""
     names = [f"S{number}" for number in range(2500)]
     topics = SubscriptionSet({"quotes": names})
     feed = Feed()
@@ -343,12 +343,12 @@ def test_thousands_of_symbols_take_turns() -> None:
         others()
         feed.send("quotes", "S0")
 
-    assert feed.run(400, all_of_them) is None
+    assert feed.run(600, all_of_them) is None
     began = feed.now
     advice = feed.run(120, others)
     assert isinstance(advice, Resubscribe) and list(advice.topics) == [("quotes", "S0")]
-    assert feed.now - began <= 60
-    assert max(looks) <= 1000
+    assert feed.now - began <= 100
+    assert max(looks) <= 250
 
 
 class AnyDay(RuleBasedStateMachine):
