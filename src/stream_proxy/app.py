@@ -9,9 +9,8 @@ import asyncio
 import contextlib
 import datetime
 import errno
-import secrets
 import ssl
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,6 +28,7 @@ from stream_proxy.control.status import Status
 from stream_proxy.errors import AddressInUse, SettingsError, StreamProxyError
 from stream_proxy.feed.handler import FeedHandler
 from stream_proxy.grpc_desk import GrpcDesk
+from stream_proxy.market_desk import MarketDesk
 from stream_proxy.model.feeds import FEEDS, Feed, feed_paths
 from stream_proxy.model.slow_policy import read_slow_policy
 from stream_proxy.order_desk import OrderDesk
@@ -43,25 +43,14 @@ from stream_proxy.runtime.clock import Clock, SystemClock
 from stream_proxy.runtime.http_server import BRIEF_CONNECTIONS, HttpLimits, HttpServer
 from stream_proxy.runtime.logs import SecretMask
 from stream_proxy.runtime.trace_export import TraceExport, TraceTarget
-from stream_proxy.sources.alpaca import AlpacaSource, SourceTimings
 from stream_proxy.sources.connector import Connect, PicowsConnect
 from stream_proxy.sources.market_hours import ExchangeMarketHours, MarketHours
+from stream_proxy.sources.request_budget import RequestBudget
+from stream_proxy.sources.trading.rest import HttpTradingRest, TradingRest
 from stream_proxy.state.gaps import Gap
-from stream_proxy.wire.alpaca.codec import CODECS, MSGPACK
 from stream_proxy.wire.alpaca.requests import Credentials
 
-_STAGGER_SECONDS = 0.3
-"""Between the starts of feeds: several connects at once have earned HTTP 429."""
-
-
 _DAY_SECONDS = 24 * 3600
-
-
-@dataclass(slots=True)
-class _RunningFeed:
-    handler: FeedHandler
-    source: AlpacaSource
-    task: asyncio.Task[None]
 
 
 class App:
@@ -86,24 +75,33 @@ class App:
         self._clock = clock or SystemClock()
         self._random = random or Random()  # noqa: S311 (jitter, not secrets)
         self._connect = connect or PicowsConnect(_upstream_tls(settings))
-        self._hours = hours
         options = "opra" if settings.environment == "live" else "indicative"
         self._paths = feed_paths(settings.feed, options)
-        self._feeds: dict[str, _RunningFeed] = {}
-        self._next_start = 0.0
         self._servers: list[asyncio.Server] = []
         self._log = structlog.get_logger("stream_proxy.app")
-        self._logged_bad: set[tuple[str, str]] = set()
         self._loading: asyncio.Task[None] | None = None
         self.certificate: Path | None = None
         self.traces = TraceExport(_trace_target(settings), SecretMask(secrets_of(settings)).clean)
         doorkeeper = _doorkeeper(settings)
         self.outlet = WebSocketOutlet(self, doorkeeper, _limits(settings), self.traces)
+        self._budgets: dict[str, RequestBudget] = {}
+        self.market = MarketDesk(
+            settings,
+            clock=self._clock,
+            random=self._random,
+            connect=self._connect,
+            budget=self._budget(settings.key.get_secret_value() if settings.key else ""),
+            on_status=self._upstream_changed,
+            on_gap=self._gap_changed,
+            tracer=self.traces,
+        )
+        self.market.hours = hours
         self.desk = OrderDesk(
             settings,
             clock=self._clock,
             random=self._random,
             connect=self._connect,
+            rest_for=self._trading_rest,
             on_trouble=self._order_trouble,
             tracer=self.traces,
         )
@@ -169,16 +167,12 @@ class App:
 
     def handler_for(self, feed: Feed) -> FeedHandler | None:
         """The feed's middle; its upstream is started on the first call."""
-        if self.settings.feeds and feed.name not in self.settings.feeds:
-            return None
-        if feed.name not in self._feeds:
-            self._start_feed(feed)
-        return self._feeds[feed.name].handler
+        return self.market.handler_for(feed)
 
     @property
     def handlers(self) -> dict[str, FeedHandler]:
         """The middles of the feeds that were started, by name."""
-        return {name: running.handler for name, running in self._feeds.items()}
+        return self.market.handlers
 
     @property
     def configured(self) -> list[str]:
@@ -199,8 +193,8 @@ class App:
             AddressInUse: a port is taken.
             SettingsError: a certificate can't be used.
         """
-        if self._hours is None:
-            self._hours = hours = ExchangeMarketHours()
+        if self.market.hours is None:
+            self.market.hours = hours = ExchangeMarketHours()
             self._loading = asyncio.create_task(self._load_hours(hours))
         await self.traces.open()
         settings = self.settings
@@ -246,22 +240,14 @@ class App:
         self.grpc.stop_accepting()
         if self._loading is not None:
             self._loading.cancel()
-        await asyncio.gather(
-            self.desk.stop_upstream(), *(feed.source.stop() for feed in self._feeds.values())
-        )
+        await asyncio.gather(self.desk.stop_upstream(), self.market.stop_upstream())
         await asyncio.gather(
             self.outlet.stop(self.settings.drain_seconds),
             self.grpc.stop(),
             self._stop_http(),
         )
         await self.desk.stop()
-        tasks = [feed.task for feed in self._feeds.values()]
-        if tasks:
-            # The close handshake has its own time-out; this is for a connect that hangs.
-            _, hanging = await asyncio.wait(tasks, timeout=6)
-            for task in hanging:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await self.market.stop()
         for server in self._servers:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
@@ -272,16 +258,7 @@ class App:
             sse=_nonzero(self.events.counts),
             grpc=_nonzero(self.grpc.outlet.counts),
         )
-        for feed_name, handler in self.handlers.items():
-            self._log.info(
-                "feed.total",
-                feed=feed_name,
-                messages=handler.hub.messages,
-                bad_messages=handler.bad_messages,
-                unknown_messages=handler.unknown_messages,
-                gaps=handler.gaps.count,
-                interruptions=handler.upstream.interruptions,
-            )
+        self.market.log_totals()
 
     async def _stop_http(self) -> None:
         """Event streams never end by themselves, and the HTTP server waits for them."""
@@ -351,40 +328,14 @@ class App:
         self.certificate = certificate
         return certificate, key
 
-    def _start_feed(self, feed: Feed) -> None:
-        settings = self.settings
-        codec = MSGPACK if feed.msgpack_only else CODECS[settings.upstream_codec]
-        handler = FeedHandler(
-            feed,
-            codec,
-            self._clock,
-            widen_above=settings.widen_above,
-            linger_seconds=settings.linger_seconds,
-            subscribe_chunk=settings.subscribe_chunk,
-            on_bad_message=lambda reason: self._bad_message(feed.name, reason),
-            epoch=secrets.token_hex(6),
-            ring_bytes=settings.ring_bytes,
-            ring_seconds=settings.ring_seconds,
-        )
-        assert self._hours is not None
-        source = AlpacaSource(
-            handler,
-            settings.upstream_url.rstrip("/") + feed.path,
-            Credentials(
-                settings.key.get_secret_value() if settings.key else "",
-                settings.secret.get_secret_value() if settings.secret else "",
-            ),
-            connect=self._connect,
-            clock=self._clock,
-            random=self._random,
-            hours=self._hours,
-            timings=_timings(settings),
-            tracer=self.traces,
-        )
-        source.on_status = lambda: self._upstream_changed(handler)
-        handler.on_gap = lambda gap: self._gap_changed(handler, gap)
-        task = asyncio.get_running_loop().create_task(self._run_source(source))
-        self._feeds[feed.name] = _RunningFeed(handler, source, task)
+    def _budget(self, key: str) -> RequestBudget:
+        """What may be asked of Alpaca with these keys, by whomever."""
+        per_second = self.settings.rest_requests_per_minute / 60
+        return self._budgets.setdefault(key, RequestBudget(per_second))
+
+    def _trading_rest(self, url: str, credentials: Credentials) -> TradingRest:
+        budget = self._budget(credentials.key)
+        return HttpTradingRest(url, credentials, budget=budget, tracer=self.traces)
 
     def _upstream_changed(self, handler: FeedHandler) -> None:
         self.outlet.upstream_changed(handler)
@@ -393,13 +344,6 @@ class App:
     def _gap_changed(self, handler: FeedHandler, gap: Gap) -> None:
         self.outlet.gap_changed(handler, gap)
         self.grpc.outlet.upstream_changed(handler)
-
-    async def _run_source(self, source: AlpacaSource) -> None:
-        loop = asyncio.get_running_loop()
-        start = max(loop.time(), self._next_start)
-        self._next_start = start + _STAGGER_SECONDS
-        await asyncio.sleep(start - loop.time())
-        await source.run()
 
     def _order_trouble(self) -> None:
         self.readiness.look(self._clock.now_ns())
@@ -412,13 +356,6 @@ class App:
             waits = None if trouble is None else str(trouble)
             self.outlet.order_trouble(waits)
             self.grpc.outlet.order_trouble(waits)
-
-    def _bad_message(self, feed: str, reason: str) -> None:
-        """Log each kind of damage once per feed; all of it is counted by the handler."""
-        kind = (feed, "".join(c for c in reason if not c.isdigit())[:80])
-        if kind not in self._logged_bad and len(self._logged_bad) < 200:
-            self._logged_bad.add(kind)
-            self._log.warning("upstream.bad_message", feed=feed, reason=reason[:200])
 
 
 def _nonzero(counts: OutletCounts) -> dict[str, Any]:
@@ -508,19 +445,4 @@ def _http_limits(settings: Settings) -> HttpLimits:
         request_seconds=settings.consumer_handshake_seconds,
         # An event stream has its own patience, which ends before.
         stalled_seconds=2 * settings.outbox_age_seconds,
-    )
-
-
-def _timings(settings: Settings) -> SourceTimings:
-    return SourceTimings(
-        connect_seconds=settings.connect_timeout_seconds,
-        handshake_seconds=settings.handshake_timeout_seconds,
-        ping_seconds=settings.ping_interval_seconds,
-        pong_seconds=settings.pong_timeout_seconds,
-        acknowledgement_seconds=settings.acknowledgement_timeout_seconds,
-        backoff_initial_seconds=settings.backoff_initial_seconds,
-        backoff_max_seconds=settings.backoff_max_seconds,
-        slot_seconds=settings.slot_seconds,
-        silence_shortest_seconds=settings.silence_shortest_seconds,
-        silence_longest_seconds=settings.silence_longest_seconds,
     )

@@ -166,10 +166,11 @@ class Settings(BaseModel):
         "HTTP 429 attempts are spread over this time.",
     )
     silence_shortest_seconds: Seconds = Field(
-        30, description="Least silence, while data is expected, before a connection counts as mute."
+        5, description="Least silence before a whole feed counts as mute, however busy it was."
     )
     silence_longest_seconds: Seconds = Field(
-        300, description="The same where little is known of the subscription yet."
+        300,
+        description="The same, in regular hours, where little is known of the subscription yet.",
     )
     subscribe_chunk: int = Field(500, ge=1, le=10_000, description="Topics per subscribe message.")
     linger_seconds: float = Field(
@@ -235,6 +236,21 @@ class Settings(BaseModel):
         ge=1,
         description="Messages a consumer may send, with bursts of four seconds' worth; each 16 KiB "
         "counts as one more.",
+    )
+    back_fill: bool = Field(
+        True, description="Whether market data's REST is asked for what the streams missed."
+    )
+    back_fill_quotes: bool = Field(
+        False, description="Also for quotes, which may be many; trades, bars and news always are."
+    )
+    back_fill_messages: int = Field(
+        500_000, ge=1000, description="So many messages of one gap and channel at the most."
+    )
+    back_fill_seconds: Seconds = Field(
+        300, description="How long one gap may take before the next one's turn."
+    )
+    rest_requests_per_minute: int = Field(
+        200, ge=1, description="Requests to Alpaca's REST, of all kinds, per account."
     )
     ring_bytes: int = Field(
         128 << 20,

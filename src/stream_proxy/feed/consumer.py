@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from stream_proxy.feed.back_fill import BackFillForm
 from stream_proxy.feed.replay import Replay
 from stream_proxy.hub.demand import Request
 from stream_proxy.hub.outbox import Outbox
@@ -31,6 +32,7 @@ class Consumer:
     ``on_revoked`` is called when upstream takes a topic back that it had confirmed before.
     ``gaps_before`` is the feed's gap count when the consumer came: the difference is what it may
     have missed. While there is a ``replay``, messages come from the ring instead of the hub.
+    ``back_fill`` is the form in which it gets what was missed by upstream's fault; None for not.
     """
 
     name: str
@@ -41,3 +43,4 @@ class Consumer:
     pending: Pending | None = None
     gaps_before: int = 0
     replay: Replay | None = None
+    back_fill: BackFillForm | None = None

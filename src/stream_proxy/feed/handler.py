@@ -92,6 +92,8 @@ class FeedHandler:
         """Of the last message; each gets the next, in the order in which they came."""
         self.lag = Latency()
         """From the exchange's time to ours, of some messages; two clocks differ in it."""
+        self.back_filled = 0
+        """Messages that were asked for afterwards."""
         self.frames = 0
         self.bytes = 0
         self.bad_messages = 0
@@ -249,6 +251,10 @@ class FeedHandler:
             self.hub.flush()
             self.on_gap(gap)
 
+    def split(self, payloads: Sequence[bytes]) -> Columns:
+        """Frames of upstream's that were kept, taken apart once more."""
+        return self._splitter.split_all(payloads)
+
     # Consumers
 
     def join(self, consumer: Consumer) -> None:
@@ -371,6 +377,22 @@ class FeedHandler:
         books = [self.order_books.snapshot(name) for name in names]
         return [book for book in books if book is not None]
 
+    def keep_back_filled(self, items: Sequence[bytes], received_ns: int) -> int:
+        """Number messages that were asked for afterwards, and keep them for who was away.
+
+        Returns:
+            The sequence of the first; the others follow.
+        """
+        first = self.sequence + 1
+        self.sequence += len(items)
+        self.back_filled += len(items)
+        payload = self.codec.join(items)
+        now_ns = self._clock.monotonic_ns()
+        self.ring.keep(
+            first, len(items), received_ns, now_ns, (payload,), len(payload), back_filled=True
+        )
+        return first
+
     # Upstream's comings and goings, told by the source
 
     def upstream_ready(self) -> None:
@@ -395,7 +417,7 @@ class FeedHandler:
             self._open_gap(self.upstream.last_message_ns or self._clock.now_ns(), why, topics)
 
     def _open_gap(self, from_ns: int, why: str, topics: SubscriptionSet) -> None:
-        gap = self.gaps.begin(from_ns, why, topics, self.sequence)
+        gap = self.gaps.begin(from_ns, why, topics, self.sequence, now_ns=self._clock.now_ns())
         if gap is not None:
             self.on_gap(gap)
 

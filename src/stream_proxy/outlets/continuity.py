@@ -122,7 +122,7 @@ def gap_message(gap: Gap, topics: SubscriptionSet) -> dict[str, Any]:
         "channels": list(missed.channels()),
         "symbols": symbols,
         "why": gap.why,
-        "filled": gap.filling is Filling.WHOLE,
+        "filled": gap.to_ns is not None and not affected(topics, gap.missing),
         "filling": gap.filling.value,
         "messages": gap.messages,
     }

@@ -23,6 +23,7 @@ from stream_proxy.feed.upstream_status import UpstreamState
 from stream_proxy.model.feeds import Feed
 from stream_proxy.model.slow_policy import SlowPolicy
 from stream_proxy.model.topics import SubscriptionSet
+from stream_proxy.outlets.back_fill import form_for
 from stream_proxy.outlets.close_codes import close_code_for
 from stream_proxy.outlets.connection import BadHandshake, ServedConnection, single_header
 from stream_proxy.outlets.continuity import HEADER
@@ -185,7 +186,9 @@ class MarketDataDialog:
         shape = self._continuity.shape(self.handler) or shape_for(
             self.handler.codec.name, self.codec.name
         )
-        self.consumer = Consumer(self.peer, self.outbox, shape, self._revoked)
+        self.consumer = Consumer(
+            self.peer, self.outbox, shape, self._revoked, back_fill=form_for(shape)
+        )
         self.handler.join(self.consumer)
         self.slow = SlowConsumer(
             self._slow_policy

@@ -71,11 +71,17 @@ class GapLog:
         """Gaps that ended before this instant may not be remembered."""
 
     def begin(
-        self, from_ns: int, why: str, topics: SubscriptionSet, after_sequence: int = 0
+        self,
+        from_ns: int,
+        why: str,
+        topics: SubscriptionSet,
+        after_sequence: int = 0,
+        *,
+        now_ns: int | None = None,
     ) -> Gap | None:
         """Open a gap, or add topics to the open one; None where that has them already.
 
-        None reaches back into the last one.
+        None reaches back into the last one, unless the clock was set back since.
         """
         if self._open is not None:
             if not topics - self._open.topics:
@@ -83,17 +89,18 @@ class GapLog:
             self._open.topics = self._open.topics | topics
             return self._open
         self.count += 1
-        self._open = Gap(
-            self.count, max(from_ns, self._last_end_ns), None, why, topics, after_sequence
-        )
+        if now_ns is None or self._last_end_ns <= now_ns:
+            from_ns = max(from_ns, self._last_end_ns)
+        self._open = Gap(self.count, from_ns, None, why, topics, after_sequence)
         return self._open
 
     def end(self, to_ns: int, until_sequence: int = 0) -> Gap | None:
-        """Close the open gap and give it."""
+        """Close the open gap and give it; it holds both its ends, though the clock were set."""
         gap = self._open
         if gap is None:
             return None
-        gap.to_ns, gap.until_sequence = to_ns, until_sequence
+        gap.from_ns, gap.to_ns = min(gap.from_ns, to_ns), max(gap.from_ns, to_ns)
+        gap.until_sequence = until_sequence
         self._open = None
         self._keep(gap)
         return gap
@@ -110,13 +117,13 @@ class GapLog:
         last = self._gaps[-1] if self._gaps else None
         if last is None or last.to_ns is None or last.why != why:
             pass
-        elif last.filling is Filling.NOT and from_ns - last.to_ns < _SAME_NS:
+        elif last.filling is Filling.NOT and not last.trouble and from_ns - last.to_ns < _SAME_NS:
             self.closed_ns += to_ns - last.to_ns
             last.to_ns, last.until_sequence = to_ns, sequence
             last.topics = last.topics | topics
             self._last_end_ns = to_ns
             return last
-        self.begin(from_ns, why, topics, sequence)
+        self.begin(from_ns, why, topics, sequence, now_ns=to_ns)
         return self.end(to_ns, sequence)
 
     def _keep(self, gap: Gap) -> None:

@@ -75,3 +75,15 @@ def test_what_is_missing_is_what_was_not_filled() -> None:
     assert gap is not None
     gap.filled = TRADES
     assert gap.missing == QUOTES
+
+
+def test_a_clock_that_is_set_back_hides_no_gap() -> None:
+    """The next gap isn't put behind an end that is in the future now, and none ends before it
+    begins."""
+    log = GapLog()
+    log.begin(1000, "lost", TRADES, now_ns=1010)
+    log.end(1100)
+    log.begin(300, "lost", TRADES, now_ns=310)
+    assert times(log.end(400)) == (300, 400)
+    log.begin(450, "lost", TRADES, now_ns=460)
+    assert times(log.end(50)) == (50, 450)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from grpclib.const import Status
 from grpclib.server import Stream
 
+from stream_proxy.feed.back_fill import BARS
 from stream_proxy.feed.consumer import Consumer
 from stream_proxy.feed.handler import FeedHandler
 from stream_proxy.feed.upstream_status import UpstreamState
@@ -91,8 +92,14 @@ class MarketDataCall(StreamingCall):
         self._method = method
         self._upstream = asyncio.Event()
         self._gap: Gap | None = None
+        form = outlet.back_fill_form(method.name, handler)
         self.consumer = Consumer(
-            self.peer, self.outbox, outlet.shape(method.name, handler), self._revoked
+            self.peer,
+            self.outbox,
+            form.shape,
+            self._revoked,
+            # Bars come to all, as they would have come; other things to who asked to be told.
+            back_fill=form if notices or (form.letters and form.letters <= BARS) else None,
         )
         handler.join(self.consumer)
         self._slow = SlowConsumer(

@@ -20,6 +20,7 @@ from stream_proxy.hub.outbox import Outbox
 from stream_proxy.model.feeds import Feed
 from stream_proxy.outlets.consumer_status import ConsumerStatus
 from stream_proxy.outlets.doorkeeper import Doorkeeper
+from stream_proxy.outlets.grpc.back_fill import GrpcForm
 from stream_proxy.outlets.grpc.call import StreamingCall
 from stream_proxy.outlets.grpc.call_spans import call_span
 from stream_proxy.outlets.grpc.health import Health, Serving
@@ -95,6 +96,7 @@ class GrpcOutlet:
         self._health_service = Health(self._health, limits)
         self._tracer = tracer
         self._shapes: dict[tuple[str, str], GrpcShape] = {}
+        self._forms: dict[tuple[str, str], GrpcForm] = {}
         self._task: asyncio.Task[None] | None = None
         self._log = structlog.get_logger("stream_proxy.grpc")
 
@@ -189,6 +191,14 @@ class GrpcOutlet:
         if key not in self._shapes:
             self._shapes[key] = GrpcShape(method, handler.codec, handler.epoch, "alpaca")
         return self._shapes[key]
+
+    def back_fill_form(self, method: str, handler: FeedHandler) -> GrpcForm:
+        """The one form of what was missed, of a method and a feed."""
+        key = method, handler.feed.name
+        if key not in self._forms:
+            marked = GrpcShape(method, handler.codec, handler.epoch, "alpaca", back_filled=True)
+            self._forms[key] = GrpcForm(self.shape(method, handler), marked)
+        return self._forms[key]
 
     async def contracts_of(self, feed: Feed, underlyings: list[str]) -> list[str]:
         """The option contracts of these underlyings that REST lists or somebody asked for.

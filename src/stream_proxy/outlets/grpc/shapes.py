@@ -18,11 +18,14 @@ class GrpcShape:
         codec: upstream's.
         epoch: the feed's numbering.
         source: where the feed comes from.
+        back_filled: whether its messages were asked for afterwards.
     """
 
     protocol = "grpc"
 
-    def __init__(self, method: str, codec: Codec, epoch: str, source: str) -> None:
+    def __init__(
+        self, method: str, codec: Codec, epoch: str, source: str, *, back_filled: bool = False
+    ) -> None:
         self.method = method
         self.letters: frozenset[str] | None = encoder_for(method).types
         (self._letter,) = self.letters
@@ -30,7 +33,7 @@ class GrpcShape:
         self._payload, self._messages = b"", 0
         """Made last: most often that is what is to be counted."""
         self._json = not codec.binary
-        self._tail = feed_fields(epoch, source)
+        self._tail = feed_fields(epoch, source, back_filled=back_filled)
 
     def transcode(
         self, items: Sequence[Item], sequences: Sequence[int], received_ns: int

@@ -1,0 +1,346 @@
+"""Fill a feed's gaps from Alpaca's REST: what was missed is found, put in order, and handed out.
+
+One gap at a time, the newest first, each bounded in time and in messages. What comes twice is told
+by its key: a trade by symbol, exchange and id, a bar by symbol and minute. REST may be behind the
+stream, so an answer counts only if it has what the stream has brought since.
+Sources: Alpaca, "Historical Stock Data"; "Real-time Stock Data" (when bars are sent).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+
+from stream_proxy.feed.back_fill import Missed, hand_out
+from stream_proxy.feed.handler import FeedHandler
+from stream_proxy.model.time import NS_PER_MINUTE, NS_PER_SECOND, rfc3339
+from stream_proxy.model.topics import Channel, SubscriptionSet
+from stream_proxy.runtime.clock import Clock
+from stream_proxy.sources.market_data_refusals import MarketDataFailed
+from stream_proxy.sources.market_data_rest import Page
+from stream_proxy.sources.received import ReceivedKeys, instant_of, key_of
+from stream_proxy.state.gaps import Filling, Gap
+from stream_proxy.wire.alpaca.historical import StreamItems
+from stream_proxy.wire.alpaca.transcode import NotTranscodable
+
+_MARGIN_NS = 2 * NS_PER_SECOND
+"""Clocks differ, and messages take their time: asked for is a little more than was missed."""
+_SETTLE_SECONDS = 3.0
+"""After a gap: bars of the minute that just ended may still come by themselves."""
+_BEHIND_SECONDS = (2.0, 5.0, 15.0)
+"""Waits for REST to catch up with the stream."""
+_AGAIN_SECONDS = (30.0, 300.0, 960.0)
+"""Waits after failures that may pass; the last is longer than the 15 minutes of some plans."""
+_PORTION = 500
+_SORTED_AT_ONCE = 5000
+ASKED = {
+    "trades": "trades",
+    "quotes": "quotes",
+    "bars": "bars",
+    "updatedBars": "bars",
+    "news": "news",
+}
+"""Channels that REST can say something about afterwards, and what it is asked."""
+_RENEWED = frozenset({"dailyBars", "orderbooks"})
+"""Each message of these says everything anew: the next one makes up for those that were missed."""
+
+
+class History(Protocol):
+    """What REST is asked; see `MarketDataRest`."""
+
+    def trades(self, symbols: Sequence[str], from_ns: int, to_ns: int) -> AsyncIterator[Page]: ...
+
+    def quotes(self, symbols: Sequence[str], from_ns: int, to_ns: int) -> AsyncIterator[Page]: ...
+
+    def bars(self, symbols: Sequence[str], from_ns: int, to_ns: int) -> AsyncIterator[Page]: ...
+
+    def news(self, symbols: Sequence[str], from_ns: int, to_ns: int) -> AsyncIterator[Page]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BackFillLimits:
+    """How much is asked for.
+
+    Attributes:
+        quotes: whether quotes are, which are many.
+        messages: of one gap, at the most.
+        seconds: how long one gap may take at a time.
+    """
+
+    quotes: bool = False
+    messages: int = 500_000
+    seconds: float = 300.0
+
+
+@dataclass(slots=True)
+class _Found:
+    """What one attempt brought."""
+
+    items: list[tuple[int, Channel, str, dict[str, Any]]] = field(default_factory=list)
+    """Instant, channel, symbol and REST's item."""
+    filled: SubscriptionSet = field(default_factory=SubscriptionSet)
+    trouble: list[str] = field(default_factory=list)
+    again: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Due:
+    """A gap to be filled, and when (loop time)."""
+
+    gap: Gap
+    at: float
+    tried: int = 0
+    received: ReceivedKeys | None = None
+
+
+class BackFill:
+    """Fills the gaps of one feed.
+
+    Args:
+        rest: asked for what was missed.
+    """
+
+    def __init__(
+        self, handler: FeedHandler, rest: History, clock: Clock, limits: BackFillLimits
+    ) -> None:
+        self._handler = handler
+        self._rest = rest
+        self._clock = clock
+        self._limits = limits
+        self._due: list[_Due] = []
+        self._taken = 0
+        """The newest gap that was put there."""
+        self._wake = asyncio.Event()
+        self._log = structlog.get_logger("stream_proxy.back_fill").bind(feed=handler.feed.name)
+
+    def gap_changed(self, gap: Gap) -> None:
+        """A gap opened or ended: those that ended are filled as soon as may be."""
+        if gap.to_ns is None or gap.number <= self._taken:
+            return
+        self._taken = gap.number
+        self._due.append(_Due(gap, asyncio.get_running_loop().time() + _SETTLE_SECONDS))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Fill what is due, until cancelled."""
+        while True:
+            due = await self._next()
+            try:
+                await self._fill(due)
+            except Exception:
+                self._log.exception("back_fill.internal_error", gap=due.gap.number)
+                self._settle(due.gap, Filling.NOT, "an internal error of the proxy, see the log")
+
+    async def _next(self) -> _Due:
+        """The newest gap that is due."""
+        loop = asyncio.get_running_loop()
+        while True:
+            now = loop.time()
+            ready = [one for one in self._due if one.at <= now]
+            if ready:
+                chosen = max(ready, key=lambda one: one.gap.number)
+                self._due.remove(chosen)
+                return chosen
+            self._wake.clear()
+            wait = min((one.at for one in self._due), default=float("inf")) - now
+            try:
+                async with asyncio.timeout(None if wait == float("inf") else wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _fill(self, due: _Due) -> None:
+        gap, found = due.gap, _Found()
+        assert gap.to_ns is not None
+        gap.filling = Filling.UNDER_WAY
+        if due.received is None:
+            # Kept for further attempts: then the ring may not reach back so far any more.
+            due.received = ReceivedKeys(
+                self._handler,
+                gap.from_ns - 3 * NS_PER_MINUTE,
+                gap.to_ns + _MARGIN_NS,
+                [channel for channel in gap.topics.channels() if self._may_ask(channel)],
+            )
+        received = due.received
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                await self._ask(gap, found, received)
+        except TimeoutError:
+            found.trouble.append(f"it took longer than {self._limits.seconds:g} s")
+            found.again = True
+        new = await self._unknown(found, received)
+        await self._hand_out(new, received)
+        gap.messages += len(new)
+        gap.filled = gap.filled | found.filled
+        self._handler.gaps.back_filled += len(new)
+        whole = not gap.missing
+        filling = Filling.WHOLE if whole else Filling.PARTLY if gap.filled else Filling.NOT
+        self._settle(gap, filling, "" if whole else "; ".join(dict.fromkeys(found.trouble)))
+        if found.again and not whole and due.tried < len(_AGAIN_SECONDS):
+            due.at = asyncio.get_running_loop().time() + _AGAIN_SECONDS[due.tried]
+            due.tried += 1
+            self._due.append(due)
+
+    def _may_ask(self, channel: Channel) -> bool:
+        return channel in ASKED and (channel != "quotes" or self._limits.quotes)
+
+    def _settle(self, gap: Gap, filling: Filling, trouble: str) -> None:
+        gap.filling, gap.trouble = filling, trouble
+        self._handler.on_gap(gap)
+        assert gap.to_ns is not None
+        self._log.info(
+            "feed.back_filled",
+            gap=gap.number,
+            since=rfc3339(gap.from_ns),
+            until=rfc3339(gap.to_ns),
+            state=filling.value,
+            messages=gap.messages,
+            missing_topics=len(gap.missing),
+            trouble=trouble or None,
+        )
+
+    # Asking
+
+    async def _ask(self, gap: Gap, found: _Found, received: ReceivedKeys) -> None:
+        """Ask for every channel of a gap that can be asked for."""
+        for channel in gap.missing.channels():
+            if channel in _RENEWED:
+                topics = {channel: gap.topics.symbols(channel)}
+                found.filled = found.filled | SubscriptionSet(topics)
+            elif channel not in ASKED:
+                found.trouble.append(f"{channel} can't be asked for afterwards")
+            elif not self._may_ask(channel):
+                found.trouble.append(
+                    "quotes are not asked for (STREAM_PROXY_BACK_FILL_QUOTES=on does)"
+                )
+            else:
+                await self._ask_channel(gap, channel, found, received)
+
+    async def _ask_channel(
+        self, gap: Gap, channel: Channel, found: _Found, received: ReceivedKeys
+    ) -> None:
+        named = [symbol for symbol in gap.missing.symbols(channel) if symbol != "*"]
+        symbols = named
+        if "*" in gap.missing.symbols(channel) and channel != "news":
+            await received.read()
+            seen = received.symbols(channel) | set(self._handler.last_values.symbols(channel))
+            symbols = sorted(seen.union(named))
+            found.trouble.append(
+                f"of all {channel}, those of the {len(symbols)} symbols that were seen before "
+                "could be asked for"
+            )
+        elif channel == "news":
+            symbols = list(gap.missing.symbols(channel))
+        if not symbols:
+            return
+        for wait in (*_BEHIND_SECONDS, None):
+            part = _Found()
+            try:
+                await self._ask_symbols(gap, channel, symbols, part)
+            except MarketDataFailed as failure:
+                found.trouble.append(str(failure))
+                found.again |= failure.may_pass
+                found.items += part.items
+                return
+            await received.read()
+            if not self._is_behind(gap, channel, part, received):
+                break
+            if wait is None:
+                found.trouble.append(f"{channel}: REST is behind the stream")
+                found.again = True
+                part.filled = SubscriptionSet()
+                break
+            await asyncio.sleep(wait)
+        found.items += part.items
+        found.filled = found.filled | part.filled
+        found.trouble += part.trouble
+
+    async def _ask_symbols(
+        self, gap: Gap, channel: Channel, symbols: Sequence[str], part: _Found
+    ) -> None:
+        assert gap.to_ns is not None
+        ask = getattr(self._rest, ASKED[channel])
+        from_ns, to_ns = gap.from_ns - _MARGIN_NS, gap.to_ns + _MARGIN_NS
+        if ASKED[channel] == "bars":
+            # A bar is sent when its minute ends, and bears the time at which that began.
+            from_ns -= from_ns % NS_PER_MINUTE + NS_PER_MINUTE
+            to_ns = gap.to_ns - NS_PER_MINUTE
+        pages: AsyncIterator[Page] = ask(symbols, from_ns, to_ns)
+        async for page in pages:
+            for symbol, item in page.items:
+                at_ns = instant_of(item)
+                if at_ns is not None:
+                    part.items.append((at_ns, channel, symbol, item))
+            if page.last:
+                part.filled = part.filled | SubscriptionSet({channel: page.symbols})
+            if len(part.items) > self._limits.messages:
+                part.trouble.append(
+                    f"more than {self._limits.messages} {channel} were missed "
+                    "(STREAM_PROXY_BACK_FILL_MESSAGES)"
+                )
+                return
+
+    def _is_behind(self, gap: Gap, channel: Channel, part: _Found, received: ReceivedKeys) -> bool:
+        """Whether REST lacks what the stream has brought right behind the gap."""
+        assert gap.to_ns is not None
+        if channel not in ("trades", "quotes"):
+            return False
+        asked = set(part.filled.symbols(channel))
+        answered = {key_of(channel, symbol, item) for _, _, symbol, item in part.items}
+        until_ns = gap.to_ns + _MARGIN_NS
+        return any(
+            symbol in asked and key not in answered
+            for symbol, key in received.between(channel, gap.to_ns, until_ns)
+        )
+
+    # Handing out
+
+    async def _unknown(
+        self, found: _Found, received: ReceivedKeys
+    ) -> list[tuple[int, Channel, str, dict[str, Any]]]:
+        """What was missed indeed, in the order in which it happened."""
+        await received.read()
+        new: dict[object, tuple[int, Channel, str, dict[str, Any]]] = {}
+        for number, one in enumerate(found.items):
+            if number % _SORTED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            _, channel, symbol, item = one
+            key = key_of(channel, symbol, item)
+            if key not in received.keys(channel):
+                new.setdefault((channel, key), one)
+        return sorted(new.values(), key=lambda one: one[0])
+
+    async def _hand_out(
+        self, new: list[tuple[int, Channel, str, dict[str, Any]]], received: ReceivedKeys
+    ) -> None:
+        handler = self._handler
+        writers: dict[Channel, tuple[StreamItems, StreamItems]] = {}
+        for start in range(0, len(new), _PORTION):
+            # What has come in the meantime isn't said twice.
+            await received.read()
+            missed = []
+            for _, channel, symbol, item in new[start : start + _PORTION]:
+                if channel not in writers:
+                    writers[channel] = (
+                        StreamItems(handler.feed, channel, handler.codec),
+                        StreamItems(handler.feed, channel, handler.codec, backfilled=True),
+                    )
+                if key_of(channel, symbol, item) in received.keys(channel):
+                    continue
+                plain, marked = writers[channel]
+                try:
+                    made = plain.write(symbol, item), marked.write(symbol, item)
+                except NotTranscodable:
+                    continue
+                about = item.get("symbols", []) if channel == "news" else symbol
+                missed.append(Missed(_LETTERS[channel], about, *made))
+            if missed:
+                hand_out(handler, missed, self._clock.now_ns())
+            await asyncio.sleep(0)
+
+
+_LETTERS = {"trades": "t", "quotes": "q", "bars": "b", "updatedBars": "u", "news": "n"}

@@ -1,0 +1,178 @@
+"""What was missed while upstream was away is asked for, and told to who wants to know.
+
+``BACK_FILL_RATE``, ``BACK_FILL_AWAY_SECONDS`` and ``BACK_FILL_CONSUMERS`` make it larger: at 300
+seconds a minute boundary, and several, lie within the gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from random import Random
+from typing import Any
+
+import httpx
+import pytest
+from msgspec.msgpack import Ext
+
+from harness.consumers import consumer
+from harness.follower import Follower, follower
+from harness.proxies import running_app
+from harness.simulated import SimulatorProcess, simulator
+from harness.waiting import eventually
+from stream_proxy.app import App
+from stream_proxy.model.feeds import FEEDS
+from stream_proxy.model.time import parse_rfc3339, timestamp_ns
+from stream_proxy.simulator.market.tickers import tickers
+from stream_proxy.sources.market_data_rest import MarketDataRest
+from stream_proxy.sources.received import key_of
+from stream_proxy.sources.request_budget import RequestBudget
+from stream_proxy.wire.alpaca.requests import Credentials
+
+RATE = int(os.environ.get("BACK_FILL_RATE", "2000"))
+AWAY_SECONDS = float(os.environ.get("BACK_FILL_AWAY_SECONDS", "2"))
+CONSUMERS = int(os.environ.get("BACK_FILL_CONSUMERS", "6"))
+NAMES = list(tickers(30))
+NAMED: dict[str, list[str]] = {"trades": NAMES, "quotes": ["AAPL"], "bars": NAMES}
+COMPLETE: dict[str, list[str]] = {"trades": NAMES, "bars": NAMES}
+
+
+@pytest.fixture(scope="module")
+def alpaca() -> Iterator[SimulatorProcess]:
+    with simulator(
+        "--rate", str(RATE), "--symbols", str(len(NAMES)), "--slot-seconds=0.2"
+    ) as process:
+        yield process
+
+
+@asynccontextmanager
+async def filled_app(alpaca: SimulatorProcess, **settings: Any) -> AsyncIterator[App]:
+    async with running_app(alpaca.streams, data_api_url=alpaca.control, **settings) as app:
+        yield app
+
+
+async def cut(alpaca: SimulatorProcess, app: App, seconds: float) -> None:
+    """Take upstream away for so long."""
+    handler = app.handlers["iex"]
+    await alpaca.fault("refuse_upgrade", feed="iex", code=503, times=100_000)
+    await alpaca.fault("drop", feed="iex")
+    await eventually(lambda: handler.gaps.current is not None, 10, "noticed")
+    until = time.monotonic() + seconds
+    await eventually(lambda: time.monotonic() > until, seconds + 30, "away for long enough")
+    await asyncio.to_thread(httpx.delete, alpaca.control + "/faults", trust_env=False)
+    await eventually(lambda: handler.gaps.current is None, 30, "back")
+
+
+def instant(message: dict[str, Any]) -> int:
+    value = message["t"]
+    return timestamp_ns(value) if isinstance(value, Ext) else parse_rfc3339(value)
+
+
+def keys(messages: list[dict[str, Any]], kind: str, channel: str) -> Counter[Any]:
+    return Counter(key_of(channel, m["S"], m) for m in messages if m["T"] == kind)
+
+
+async def truth(
+    alpaca: SimulatorProcess, channel: str, symbols: list[str], from_ns: int, to_ns: int
+) -> Counter[Any]:
+    """What really happened, by the simulator's memory of its market."""
+    rest = MarketDataRest(
+        alpaca.control,
+        Credentials("PKTESTKEY", "a-secret-of-the-account"),
+        FEEDS["iex"],
+        budget=RequestBudget(1000),
+        random=Random(1),
+    )
+    found = Counter[Any]()
+    ask = rest.trades if channel == "trades" else rest.bars
+    async for page in ask(symbols, from_ns, to_ns):
+        found.update(key_of(channel, symbol, item) for symbol, item in page.items)
+    await rest.close()
+    return found
+
+
+def last_gap(client: Follower) -> dict[str, Any]:
+    return client.own("gap")[-1]
+
+
+async def check_certificate(app: App, symbols: list[str]) -> None:
+    """It is complete for what was filled, and says what isn't."""
+    async with httpx.AsyncClient(base_url=app.http_address, trust_env=False) as http:
+        question = {"symbols": ",".join(symbols), "channels": "trades,bars"}
+        answer = (await http.get("/v1/continuity", params=question)).json()
+        assert [row["why"] for row in answer["missing"]] == ["nobody had asked for it here"] * len(
+            answer["missing"]
+        )
+        answer = (await http.get("/v1/continuity", params={"symbols": "AAPL"})).json()
+        assert not answer["complete"]
+        (lost,) = [row for row in answer["missing"] if row["gap"]]
+        assert (lost["channels"], lost["symbols"]) == (["quotes"], ["AAPL"])
+        assert "quotes are not asked for" in lost["why"]
+
+
+@pytest.mark.timeout(600)
+async def test_what_was_missed_comes_afterwards(alpaca: SimulatorProcess) -> None:
+    """All trades and bars, each once, marked; and everybody hears of the gap, its end, its fill."""
+    async with filled_app(alpaca) as app, AsyncExitStack() as stack:
+        url = f"{app.addresses()[0]}/v2/iex"
+        clients = [
+            await stack.enter_async_context(follower(url, ("json", "msgpack")[n % 2]))
+            for n in range(CONSUMERS)
+        ]
+        for number, client in enumerate(clients):
+            await client.subscribe(**(NAMED if number % 3 else COMPLETE))
+        plain = await stack.enter_async_context(consumer(url, keep=True))
+        await plain.subscribe(trades=NAMES, bars=NAMES)
+        await eventually(lambda: all(len(c.data) > RATE / 2 for c in clients), 60, "it flows")
+        await cut(alpaca, app, AWAY_SECONDS)
+        await eventually(
+            lambda: all(last_gap(c)["filling"] != "not filled" for c in clients), 60, "filled"
+        )
+        much = [len(client.data) + RATE // 2 for client in clients]
+        await eventually(
+            lambda: all(len(c.data) > n for c, n in zip(clients, much, strict=True)), 60, "more"
+        )
+        for number, client in enumerate(clients):
+            opened, closed, filled = client.own("gap")
+            assert (opened["to"], closed["filling"]) == (None, "not filled")
+            # Quotes aren't asked for, and that is said.
+            assert filled["filling"] == "partly filled"
+            assert filled["filled"] is (number % 3 == 0)
+            assert "quotes are not asked for" in filled["trouble"]
+        one = clients[0]
+        trades = [message for message in one.data if message["T"] == "t"]
+        symbols = sorted({message["S"] for message in trades})
+        times = sorted(instant(message) for message in trades)
+        # From when all of them were there, to a moment before the end that all have reached.
+        from_ns = max(min(instant(m) for m in c.data if m["T"] == "t") for c in clients)
+        to_ns = times[-RATE // 10]
+        expected = await truth(alpaca, "trades", symbols, from_ns, to_ns)
+        marked = [message for message in trades if message.get("backfilled")]
+        assert marked and [instant(m) for m in marked] == sorted(instant(m) for m in marked)
+        for client in clients:
+            got = keys([m for m in client.data if m["T"] == "t"], "t", "trades")
+            assert max(got.values()) == 1
+            in_time = keys(
+                [m for m in client.data if m["T"] == "t" and from_ns <= instant(m) <= to_ns],
+                "t",
+                "trades",
+            )
+            assert in_time == expected
+        bars = keys(one.data, "b", "bars")
+        assert not bars or max(bars.values()) == 1
+        late = [m for m in one.data if m["T"] == "b" and m.get("backfilled")]
+        plain_bars = Counter(key_of("bars", m["S"], m) for m in plain.decoded() if m["T"] == "b")
+        assert plain_bars == bars
+        assert not any("backfilled" in m for m in plain.decoded())
+        assert len(plain.decoded()) < len(one.data)
+        await check_certificate(app, symbols)
+        print(f"{len(marked)} trades and {len(late)} bars back-filled, of {len(trades)} trades")
+        if AWAY_SECONDS > 60:
+            minutes = {instant(m) for m in one.data if m["T"] == "b"}
+            first, last = min(minutes), max(minutes)
+            asked = await truth(alpaca, "bars", symbols, first, last)
+            assert bars == asked and late
