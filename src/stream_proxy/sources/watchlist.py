@@ -89,7 +89,7 @@ class Watchlist:
         if not before:
             self._asked = []
             self._overdue.clear()
-        self._named, self._counted = [], []
+        self._let_go(topics)
         for channel in topics.channels():
             symbols = topics.symbols(channel)
             if channel in _REMEMBERED and WILDCARD not in symbols:
@@ -97,7 +97,7 @@ class Watchlist:
                     watched = self._watch((channel, symbol), now_ns)
                     if (channel, symbol) not in before:
                         watched.subscribe(now_ns, wall_ns)
-                    watched.seen = last_value(channel, symbol)
+                        watched.seen = last_value(channel, symbol)
                     self._named.append(watched)
             elif channel in _COUNTED:
                 if WILDCARD not in symbols and set(before.symbols(channel)) - set(symbols):
@@ -128,6 +128,12 @@ class Watchlist:
     def lost(self) -> None:
         """The connection is gone."""
         self.held = SubscriptionSet()
+        self._let_go(self.held)
+
+    def _let_go(self, topics: SubscriptionSet) -> None:
+        for watched in self._named:
+            if (watched.channel, watched.symbol) not in topics:
+                watched.seen = None  # a message can keep its whole batch in memory
         self._named, self._counted = [], []
 
     def enter(self, slot: Slot, now_ns: int) -> None:

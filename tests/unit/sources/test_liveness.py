@@ -316,6 +316,20 @@ def test_who_did_not_listen_does_not_judge() -> None:
     assert feed.run(3) is None
 
 
+def test_comings_and_goings_of_others_hide_nothing() -> None:
+    """Upstream confirms other topics before every look: who speaks is heard all the same."""
+    feed = learned(rest=False)
+    more = SIP | SubscriptionSet({"trades": ["X"]})
+
+    def speak() -> None:
+        feed.everybody()()
+        feed.hold(SIP if feed.held == more else more)
+
+    assert feed.run(300, speak) is None
+    assert not feed.liveness.mute_topics(feed.monotonic_ns)
+    assert feed.asked() == 0
+
+
 def test_thousands_of_symbols_take_turns() -> None:
     """No look costs more than some hundreds of them; each is found all the same."""
     names = [f"S{number}" for number in range(2500)]
