@@ -150,6 +150,8 @@ def run_one(job: tuple[str, int]) -> tuple[str, Result | OrderResult]:
     """One world, in whatever process."""
     world, seed = job
     match world:
+        case "alone":
+            return "market", play(Script.alone(sorted(FAULTS)[seed % len(FAULTS)], seed))
         case "market":
             return world, play(Script.from_seed(seed))
         case "orders":
@@ -159,8 +161,11 @@ def run_one(job: tuple[str, int]) -> tuple[str, Result | OrderResult]:
 
 
 def jobs(first_seed: int) -> Iterator[tuple[str, int]]:
-    """Worlds without end."""
+    """Worlds without end: each fault alone, then all together."""
     seed = first_seed
+    for _ in FAULTS:
+        yield "alone", seed
+        seed += 1
     while True:
         for world in _OF_TWELVE:
             yield world, seed

@@ -21,6 +21,7 @@ from stream_proxy.model.topics import SubscriptionSet
 from stream_proxy.wire.alpaca.codec import CODECS
 
 _CHANNELS = ("trades", "quotes", "bars", "statuses")
+CONTROL = frozenset({"position", "gap", "lag"})
 _OFTEN_SECONDS, _SELDOM_SECONDS = 15.0, 120.0
 
 
@@ -32,6 +33,11 @@ class Said(msgspec.Struct, gc=False):
     i: int = -1
     code: int = 0
     msg: str = ""
+    id: int = -1
+    epoch: str = ""
+    sequence: int = -1
+    resumed: bool | None = None
+    backfilled: bool = False
     trades: list[str] = []
     quotes: list[str] = []
     bars: list[str] = []
@@ -76,15 +82,15 @@ class Visit:
     began: float
     ended: float | None = None
     serials: list[int] = field(default_factory=list)
-    kinds: dict[str, int] = field(default_factory=dict)
     written: dict[str, int] = field(default_factory=dict)
-    """Messages by type, heard and written; the rest was lost on the way."""
+    """Messages by type, whether they arrived or not."""
     stretches: list[Stretch] = field(default_factory=list)
     errors: list[int] = field(default_factory=list)
     close_code: int | None = None
+    gaps: dict[int, int] = field(default_factory=dict)
+    """By number, the gaps that it was told of, and how many messages it had heard by then."""
     left: bool = False
     """Whether it was the consumer that ended it."""
-    last_heard: float = 0.0
 
 
 @dataclass(eq=False)
@@ -120,6 +126,7 @@ class Client(asyncio.Protocol):
     """One program that comes back whenever it was cut."""
 
     codec = "msgpack"
+    told_of_gaps = False
 
     def __init__(
         self, name: str, loop: asyncio.AbstractEventLoop, random: Random, reception: Reception
@@ -149,6 +156,15 @@ class Client(asyncio.Protocol):
     def end(self) -> End | None:
         """Its end of the connection that is open."""
         return self._end
+
+    @property
+    def path(self) -> str:
+        """What it asks for."""
+        return "/v2/sip"
+
+    def stories(self) -> list[Visit]:
+        """What it heard, each from a beginning without a past on."""
+        return self.visits
 
     # Coming and going
 
@@ -181,7 +197,9 @@ class Client(asyncio.Protocol):
 
     def _open(self, end: End) -> None:
         end.write(
-            b"GET /v2/sip HTTP/1.1\r\nHost: localhost:8099\r\nUpgrade: websocket\r\n"
+            b"GET "
+            + self.path.encode()
+            + b" HTTP/1.1\r\nHost: localhost:8099\r\nUpgrade: websocket\r\n"
             b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             b"Sec-WebSocket-Version: 13\r\nContent-Type: application/"
             + self.codec.encode()
@@ -239,7 +257,7 @@ class Client(asyncio.Protocol):
                         topics = SubscriptionSet({c: getattr(one, c) for c in _CHANNELS})
                         stretch = Stretch(reception.reads, reception.reading, topics)
                         visit.stretches.append(stretch)
-                    else:
+                    elif one.T not in CONTROL:
                         visit.written[one.T] = visit.written.get(one.T, 0) + 1
             wire.waiting.append(_Written(wire.written_bytes, opcode, payload, said, stretch))
 
@@ -260,10 +278,10 @@ class Client(asyncio.Protocol):
         now = self._loop.time()
         for one in written.said:
             if one.i >= 0:
-                visit.serials.append(one.i)
-                visit.kinds[one.T] = visit.kinds.get(one.T, 0) + 1
-                visit.last_heard = now
                 self._reception.trace(self.name, one.i)
+                self.take(visit, one)
+            elif one.T in CONTROL:
+                self.hear_control(visit, one)
             elif one.T == "success" and one.msg == "connected":
                 self.say({"action": "auth", "key": "any", "secret": "any"})
             elif one.T == "success":
@@ -273,6 +291,14 @@ class Client(asyncio.Protocol):
                 self._reception.trace(self.name, "error", one.code)
             elif one.T == "subscription" and written.stretch is not None:
                 written.stretch.heard_at = now
+
+    def take(self, visit: Visit, message: Said) -> None:
+        """Keep a message of the market."""
+        visit.serials.append(message.i)
+
+    def hear_control(self, visit: Visit, message: Said) -> None:
+        """Hear what only those hear who asked for it."""
+        self.complaints.append(f"{self.name} heard {message.T} unasked")
 
     # Writing
 
@@ -325,6 +351,71 @@ class Fickle(Client):
                 self.leave(random.choice(("close", "reset", "vanish")))
 
 
+class Resumer(Client):
+    """Goes on where it was, whenever it was cut, and wants to be told what is missing.
+
+    Of what it heard in one stretch, however many connections that took, it makes one story. What
+    came behind the last position is forgotten when it comes back, since it will come again.
+    """
+
+    told_of_gaps = True
+
+    def __init__(
+        self, name: str, loop: asyncio.AbstractEventLoop, random: Random, reception: Reception
+    ) -> None:
+        super().__init__(name, loop, random, reception)
+        self._stories: list[Visit] = []
+        self._position = ""
+        self._sure = 0
+        self.resumed = 0
+
+    @property
+    def path(self) -> str:
+        asked = f"resume={self._position}" if self._position else "continuity=1"
+        return f"/v2/sip?{asked}"
+
+    def stories(self) -> list[Visit]:
+        for story in self._stories:
+            story.ended = story.ended if story is not self._stories[-1] else self._ended_at()
+        return self._stories
+
+    def _ended_at(self) -> float | None:
+        return None if self._visit is not None and self._visit.stretches else self.visits[-1].ended
+
+    async def act(self, visit: Visit) -> None:
+        random = self._random
+        while True:
+            await asyncio.sleep(random.expovariate(1 / _SELDOM_SECONDS))
+            self.leave(random.choice(("close", "reset", "vanish")))
+
+    def take(self, visit: Visit, message: Said) -> None:
+        if not message.backfilled:
+            self._stories[-1].serials.append(message.i)
+
+    def hear_control(self, visit: Visit, message: Said) -> None:
+        if message.T == "gap" and self._stories:
+            story = self._stories[-1]
+            story.gaps.setdefault(message.id, len(story.serials))
+        elif message.T == "position":
+            if message.resumed:
+                self.resumed += 1
+                self._forget_what_is_unsure()
+            elif message.resumed is False or not self._stories:
+                self._begin_a_story(visit)
+            self._position = f"{message.epoch}:{message.sequence}"
+            self._sure = len(self._stories[-1].serials)
+
+    def _forget_what_is_unsure(self) -> None:
+        del self._stories[-1].serials[self._sure :]
+
+    def _begin_a_story(self, visit: Visit) -> None:
+        if self._stories:
+            self._stories[-1].ended = self.visits[-2].ended
+        story = Visit(visit.began)
+        story.stretches = [visit.stretches[-1]]
+        self._stories.append(story)
+
+
 class Staller(Client):
     """Stops reading now and then, for longer than its queue holds out."""
 
@@ -364,6 +455,7 @@ TEMPERS: dict[str, type[Client]] = {
     "steady": Steady,
     "everything": Everything,
     "fickle": Fickle,
+    "resumer": Resumer,
     "staller": Staller,
     "hostile": Hostile,
 }

@@ -72,7 +72,7 @@ class Script(msgspec.Struct, omit_defaults=True):
                 at += random.uniform(0.0, 1.0)
             else:
                 at += random.uniform(_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
-        tempers = ["steady", "everything", *random.choices(sorted(TEMPERS), k=random.randint(1, 4))]
+        tempers = ["steady", "resumer", *random.choices(sorted(TEMPERS), k=random.randint(1, 4))]
         return cls(
             seed,
             random.choice(("msgpack", "msgpack", "json")),
@@ -82,6 +82,13 @@ class Script(msgspec.Struct, omit_defaults=True):
             tempers,
             faults,
         )
+
+    @classmethod
+    def alone(cls, name: str, seed: int = 5) -> Script:
+        """A short world in which one fault strikes three times, twice in a row."""
+        faults = [Fault(name, at, seed + int(at)) for at in (20.0, 60.0, 61.0)]
+        consumers = ["steady", "everything", "fickle", "resumer", "staller", "hostile"]
+        return cls(seed, "msgpack", 2.0, 100.0, 320.0, consumers, faults)
 
     def json(self) -> str:
         """On one line."""

@@ -17,7 +17,7 @@ import pytest
 
 from faults.alpaca import STEPS
 from faults.play import Result, play, shrink
-from faults.script import Fault, Script
+from faults.script import Script
 from faults.strike import FAULTS
 
 FIXED_SEEDS = range(1, 7)
@@ -34,17 +34,10 @@ def judged(result: Result) -> None:
         pytest.fail(shrink(result, _SHRINK_SECONDS).told(), pytrace=False)
 
 
-def alone(name: str, seed: int = 5) -> Script:
-    """A short world in which one fault strikes three times."""
-    faults = [Fault(name, at, seed + int(at)) for at in (20.0, 60.0, 61.0)]
-    consumers = ["steady", "everything", "fickle", "staller", "hostile"]
-    return Script(seed, "msgpack", 2.0, 100.0, 320.0, consumers, faults)
-
-
 @pytest.mark.parametrize("name", sorted(FAULTS))
 def test_each_fault_alone(name: str) -> None:
     """It strikes, and costs nothing that isn't said."""
-    result = play(alone(name))
+    result = play(Script.alone(name))
     judged(result)
     assert Counter(one.name for one in result.fired)[name] >= 1
     assert result.heard > 200

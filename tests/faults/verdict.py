@@ -45,7 +45,7 @@ def judge(world: World) -> Verdict:
     arrived = {serial for read in world.read_log for serial in read.serials}
     for client in world.clients:
         verdict.complaints += client.complaints
-        for visit in client.visits:
+        for visit in client.stories():
             verdict.heard += len(visit.serials)
             _fidelity(world, client, visit, verdict)
             _completeness(world, client, visit, arrived, verdict)
@@ -92,7 +92,7 @@ def _expected(world: World, visit: Visit) -> Iterator[_Expected]:
 
 def _fidelity(world: World, client: Client, visit: Visit, verdict: Verdict) -> None:
     expected = deque(_expected(world, visit))
-    heard = visit.serials
+    heard = visit.serials[_last_values(world, client, visit, verdict) :]
     wanted = Counter(one.serial for one in expected)
     found = Counter(heard)
     twice = sum(n - wanted[serial] for serial, n in found.items() if n > wanted[serial] > 0)
@@ -135,6 +135,29 @@ def _fidelity(world: World, client: Client, visit: Visit, verdict: Verdict) -> N
             verdict.complaints.append(f"{client.name} never heard {late[:5]}, {len(late)} in all")
 
 
+def _last_values(world: World, client: Client, visit: Visit, verdict: Verdict) -> int:
+    """How many messages at the beginning are last values: who can't go on where it was gets them.
+
+    They were read before, and each is the last one of its topic then.
+    """
+    if not client.told_of_gaps or not visit.stretches:
+        return 0
+    ticks = world.market.ticks
+    count = 0
+    last: dict[tuple[str, str], int] = {}
+    for read in world.read_log[: visit.stretches[0].after]:
+        for serial in read.serials:
+            last[ticks[serial].kind, ticks[serial].symbol] = serial
+    for serial in visit.serials:
+        tick = ticks[serial]
+        if serial not in last.values():
+            break
+        count += 1
+        if last[tick.kind, tick.symbol] != serial:
+            verdict.complaints.append(f"{client.name} got {serial} as the last of its topic")
+    return count
+
+
 def _is_slow(world: World, client: Client) -> bool:
     """Whether it doesn't read just now: then its queue holds what it hasn't heard."""
     end = client.end
@@ -155,11 +178,16 @@ def _completeness(
         visit.ended if visit.ended is not None else world.loop.time() - _ON_ITS_WAY_SECONDS,
         life.ended if life.ended is not None else world.loop.time(),
     )
+    known: set[int] = set()
     for owed in _owed(world, visit, end):
         if owed.serial in arrived:
             continue
-        if _is_flagged(world, life, owed):
+        gaps = _flagged(world, life, owed)
+        if gaps:
             verdict.flagged += 1
+            if client.told_of_gaps and not known & set(gaps):
+                known.update(gaps)
+                _told(world, client, visit, owed, gaps, verdict)
         else:
             verdict.lost += 1
             verdict.complaints.append(
@@ -186,12 +214,36 @@ def _owed(world: World, visit: Visit, end: float) -> Iterator[Tick]:
                 yield tick
 
 
-def _is_flagged(world: World, life: Life, tick: Tick) -> bool:
-    """Whether a gap holds some instant between its birth and the end of its way."""
+def _flagged(world: World, life: Life, tick: Tick) -> list[int]:
+    """The gaps of its topic that hold some instant between its birth and the end of its way."""
     from_ns, to_ns = world.wall_ns(tick.born), world.wall_ns(tick.due)
-    return any(
-        gap.from_ns <= to_ns and (gap.to_ns is None or from_ns <= gap.to_ns) for gap in life.gaps
+    return [
+        gap.number
+        for gap in life.gaps
+        if gap.from_ns <= to_ns
+        and (gap.to_ns is None or from_ns <= gap.to_ns)
+        and gap.topics.covers(tick.channel, tick.symbol)
+    ]
+
+
+def _told(
+    world: World, client: Client, visit: Visit, missing: Tick, gaps: list[int], verdict: Verdict
+) -> None:
+    """Whether who asked for it heard of a gap before the next message of the same topic."""
+    ticks = world.market.ticks
+    told = [visit.gaps[number] for number in gaps if number in visit.gaps]
+    next_heard = next(
+        (
+            index
+            for index, serial in enumerate(visit.serials)
+            if serial > missing.serial
+            and (ticks[serial].kind, ticks[serial].symbol) == (missing.kind, missing.symbol)
+        ),
+        None,
     )
+    if next_heard is not None and (not told or min(told) > next_heard):
+        when = "too late" if told else "never"
+        verdict.complaints.append(f"{client.name} was told {when} of gap {gaps[0]}")
 
 
 def _life_at(world: World, at: float) -> Life | None:
@@ -247,7 +299,8 @@ def _hears(world: World, client: Client, verdict: Verdict) -> None:
         and world.loop.time() - tick.due > _ON_ITS_WAY_SECONDS
         and topics.covers(tick.channel, tick.symbol)
     ][-_HEARD_LATELY_TICKS:]
-    if len(owed) == _HEARD_LATELY_TICKS and not set(owed) & set(visit.serials):
+    heard = {serial for story in client.stories()[-1:] for serial in story.serials}
+    if len(owed) == _HEARD_LATELY_TICKS and not heard & set(owed):
         verdict.complaints.append(f"at rest {client.name} hears nothing")
 
 

@@ -48,6 +48,8 @@ TIMINGS = SourceTimings(silence_shortest_seconds=10.0, silence_longest_seconds=6
 """The product's own, but for the patience with silence: a mute line is to be found within a world."""
 LIMITS = ConsumerLimits(outbox_bytes=16_000, ping_seconds=20.0, pong_seconds=40.0)
 """The product's own, but for the size of a queue: a stalled reader fills this one in minutes."""
+RING_BYTES, RING_SECONDS = 60_000, 90.0
+"""Little enough that who is away for long can't go on where it was."""
 _LOOK_SECONDS = 5.0
 _NOTICED_SECONDS = 21.0
 """A dead line is found by a ping every 10 s and 10 s of patience; looked at four times a second."""
@@ -211,6 +213,8 @@ class World:
             CODECS[self.script.codec],
             self.clock,
             epoch=f"epoch-{self.script.seed}-{self._starts}",
+            ring_bytes=RING_BYTES,
+            ring_seconds=RING_SECONDS,
         )
         source = AlpacaSource(
             handler,
@@ -224,6 +228,7 @@ class World:
         )
         outlet = WebSocketOutlet(_Lobby(handler), Doorkeeper(None, (), ()), LIMITS)
         source.on_status = lambda: self._status_changed(handler, outlet)
+        handler.on_gap = lambda gap: outlet.gap_changed(handler, gap)
         running = self.loop.create_task(source.run())
         outlet.start()
         self.life = Life(handler, source, outlet, running, self.loop.time())
