@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -23,6 +24,8 @@ from harness.waiting import eventually
 
 _LONGEST_SECONDS = 40.0
 _TESTS = Path(__file__).parents[1]
+_CONTRACT = _TESTS / "compat" / "grpc" / "contract"
+_NODE = shutil.which("node")
 _CALLS: dict[str, dict[str, object]] = {
     "StreamQuotes": {"symbols": ["AAPL", "MSFT"]},
     "StreamTrades": {},
@@ -241,9 +244,20 @@ async def grpcurl(*arguments: str) -> str:
     return out
 
 
+def streaming_tools(address: str) -> list[list[str]]:
+    """Commands that print quotes until they are ended."""
+    asked, method = ["-d", '{"symbols": ["AAPL"]}'], f"{SERVICE}/StreamQuotes"
+    grpcurl, buf = (str(Path(sys.executable).with_name(name)) for name in ("grpcurl", "buf"))
+    protocol = ["--protocol", "grpc", "--http2-prior-knowledge"]
+    return [
+        [grpcurl, "-plaintext", *asked, address, method],
+        [buf, "curl", *protocol, *asked, f"http://{address}/{method}"],
+    ]
+
+
 @pytest.mark.slow
 async def test_it_serves_grpc_to_clients_of_ones_own(tmp_path: Path):
-    """grpcurl, and a client that grpcio's generator made of the older contract alone."""
+    """grpcurl, ``buf curl``, and clients that know the older contract alone: grpcio, grpc-js."""
     async with demo(tmp_path, "--port", "0") as process:
         said = await read_until(process, "orders: paper connected")
         found = re.search(r"gRPC: ([\d.:]+)", said)
@@ -252,13 +266,11 @@ async def test_it_serves_grpc_to_clients_of_ones_own(tmp_path: Path):
         assert SERVICE in (await grpcurl(address, "list")).split()
         assert f"{SERVICE}.StreamQuotes" in await grpcurl(address, "list", SERVICE)
         assert "string symbol = 1;" in await grpcurl(address, "describe", "cream.v1.StockQuote")
-        asked = ("-d", '{"symbols": ["AAPL"]}', address, f"{SERVICE}/StreamQuotes")
-        async with program(
-            Path(sys.executable).with_name("grpcurl"), "-plaintext", *asked
-        ) as streaming:
-            await read_until(streaming, '"symbol": "AAPL"')
+        for tool in streaming_tools(address):
+            async with program(*tool) as streaming:
+                await read_until(streaming, '"symbol": "AAPL"')
 
-        older = stubs(_TESTS / "compat" / "grpc" / "contract", tmp_path / "stubs")
+        older = stubs(_CONTRACT, tmp_path / "stubs")
         async with grpc_client(address) as client:
             underlying = client.stream("StreamOptionQuotes", underlyings=["AAPL"])
             async with underlying:
@@ -270,9 +282,16 @@ async def test_it_serves_grpc_to_clients_of_ones_own(tmp_path: Path):
             assert {"iex", "crypto-us", "paper"} <= {feed.name for feed in status.feeds}
 
         calls = _CALLS | {"StreamOptionQuotes": {"symbols": [contract]}}
-        script = (_TESTS / "sdk" / "grpc_client.py", "--address", address, "--stubs", older)
-        async with program(sys.executable, *script, "--calls", json.dumps(calls)) as generated:
+        to_all = ("--address", address, "--calls", json.dumps(calls))
+        script = _TESTS / "sdk" / "grpc_client.py"
+        async with program(sys.executable, script, "--stubs", older, *to_all) as generated:
             await everything_flows(generated, set(calls))
+        if _NODE is not None:
+            script = _TESTS / "sdk" / "js" / "grpc_client.mjs"
+            async with program(_NODE, script, "--contract", _CONTRACT, *to_all) as grpc_js:
+                await everything_flows(grpc_js, set(calls))
+        else:
+            assert not os.environ.get("CI"), "Node is missing: CI must run the JavaScript client"
         process.send_signal(signal.SIGINT)
         out, err = await finish(process)
     assert (process.returncode, err) == (0, "")
