@@ -134,6 +134,7 @@ class GrpcDesk:
             request_bytes=4 * settings.max_message_bytes,
             keepalive_seconds=settings.consumer_ping_seconds or 3600,
             keepalive_timeout_seconds=settings.consumer_pong_seconds,
+            handshake_seconds=settings.consumer_handshake_seconds,
         )
         self._server = GrpcServer(
             self.outlet.methods(),

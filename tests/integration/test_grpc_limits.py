@@ -631,8 +631,13 @@ async def test_mutual_tls(alpaca: SimulatorProcess, tmp_path: Path) -> None:
 
 async def test_a_broken_tls_handshake_costs_nothing(alpaca: SimulatorProcess) -> None:
     settings = {"grpc_tls": True, "tls_self_signed": True, "tls_port": 0}
-    async with proxy(alpaca, **settings) as app:
+    async with proxy(alpaca, consumer_handshake_seconds=1, **settings) as app:
         host, port = app.grpc_address.rsplit(":", 1)
+        reader, writer = await asyncio.open_connection(host, int(port))
+        async with asyncio.timeout(10):
+            with contextlib.suppress(ConnectionError):
+                assert not await reader.read(), "who says nothing isn't waited for"
+        writer.close()
         for said in (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes(500)):
             with socket.create_connection((host, int(port)), 5) as plain:
                 plain.sendall(said)

@@ -44,6 +44,7 @@ class GrpcLimits:
         request_bytes: that one call may send.
         keepalive_seconds: how often a silent connection is asked whether it lives.
         keepalive_timeout_seconds: how long it may take to answer.
+        handshake_seconds: how long TLS may take to begin.
     """
 
     connections: int = 10_000
@@ -51,6 +52,7 @@ class GrpcLimits:
     request_bytes: int = 4 << 20
     keepalive_seconds: float = 20.0
     keepalive_timeout_seconds: float = 10.0
+    handshake_seconds: float = 10.0
 
 
 class _Connection(Connection):
@@ -224,7 +226,13 @@ class GrpcServer:
         """
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            self._peer, self._host, self._port, ssl=self._tls, backlog=1024
+            self._peer,
+            self._host,
+            self._port,
+            ssl=self._tls,
+            # Until it has ended, a connection is counted nowhere.
+            ssl_handshake_timeout=self.limits.handshake_seconds if self._tls else None,
+            backlog=1024,
         )
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self.port
