@@ -53,6 +53,13 @@ def simulate(
     replay_speed: Annotated[
         float, typer.Option(help="1 is real time, 10 ten times as fast, 0 as fast as it goes.")
     ] = 1.0,
+    replay_now: Annotated[
+        bool,
+        typer.Option(
+            "--replay-now",
+            help="Recorded ticks with today's times, at --rate, and the minute bars they make.",
+        ),
+    ] = False,
     hold: Annotated[
         bool, typer.Option("--hold", help="Keep the markets still until POST /start.")
     ] = False,
@@ -126,6 +133,7 @@ def simulate(
                 replay=replay,
                 replay_kind=replay_kind,
                 replay_speed=replay_speed,
+                replay_now=replay_now,
                 hold=hold,
                 recorded_items=record,
                 history_minutes=history_minutes,

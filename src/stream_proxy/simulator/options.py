@@ -17,6 +17,7 @@ class SimulatorOptions:
     ``slot_seconds`` is how long an unclean end keeps the connection slot.
     ``replay`` is a file of recorded ticks, served on the stock feeds, or on the options or crypto
     feeds according to ``replay_kind``; ``replay_speed`` 1 is real time, 0 as fast as possible.
+    With ``replay_now`` its ticks happen in the present, at ``rate``, and make bars.
     ``hold`` keeps the markets still until the control API starts them.
 
     ``history_minutes`` of what was sent are kept for the market-data REST, ``history_bytes`` of
@@ -51,6 +52,7 @@ class SimulatorOptions:
     replay: Path | None = None
     replay_kind: str = "stocks"
     replay_speed: float = 0.0
+    replay_now: bool = False
     hold: bool = False
     recorded_items: int = 0
     history_minutes: float = 0.0

@@ -19,6 +19,7 @@ from stream_proxy.simulator.market.base import Market
 from stream_proxy.simulator.market.crypto import CryptoMarket
 from stream_proxy.simulator.market.news import NewsMarket
 from stream_proxy.simulator.market.options import OptionMarket
+from stream_proxy.simulator.market.present import PresentMarket
 from stream_proxy.simulator.market.replay import ReplayMarket
 from stream_proxy.simulator.market.stocks import StockMarket
 from stream_proxy.simulator.market.test_stream import FakepacaMarket
@@ -126,7 +127,10 @@ class Simulator:
     def _market(self, feed: Feed, began_ns: int) -> tuple[Market, float | None]:
         options = self.options
         if options.replay is not None and feed.kind == options.replay_kind:
-            return ReplayMarket(options.replay), options.replay_speed
+            replay = ReplayMarket(options.replay)
+            if options.replay_now:
+                return PresentMarket(replay, began_ns), None
+            return replay, options.replay_speed
         # Feeds differ, runs with the same seed don't.
         seed = options.seed * 1000 + crc32(feed.name.encode()) % 1000
         if feed.name == "test":
