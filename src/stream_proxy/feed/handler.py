@@ -31,6 +31,8 @@ from stream_proxy.wire.alpaca.salvage import salvage
 
 _EACH = 7
 """Of eight reads one is looked at for the exchange's time."""
+_REASONS_TOLD = 100
+"""Of the damages in one frame."""
 _TICKS = frozenset({"t", "q"})
 CONTROL_TYPES = frozenset({"success", "error", "subscription"})
 
@@ -190,8 +192,8 @@ class FeedHandler:
                 columns = self._splitter.split(payload)
             except FrameDamaged:
                 columns, losses = salvage(self.codec, self._splitter, payload)
-                for loss in losses:
-                    self._lose(loss)
+                if losses:
+                    self._lose(losses)
             if not self._receive_mixed(columns, len(payload)):
                 return
 
@@ -237,13 +239,15 @@ class FeedHandler:
         try:
             message = self.codec.decode(bytes(item))
         except FrameDamaged as damage:
-            self._lose(str(damage))
+            self._lose([str(damage)])
             return True
         return self.on_control(message)
 
-    def _lose(self, reason: str) -> None:
-        self.bad_messages += 1
-        self._on_bad_message(reason)
+    def _lose(self, reasons: Sequence[str]) -> None:
+        """Count messages that can't be read, and tell once that something is missing."""
+        self.bad_messages += len(reasons)
+        for reason in dict.fromkeys(reasons[:_REASONS_TOLD]):
+            self._on_bad_message(reason)
         now_ns, wanted = self._received_ns, self.demand.wanted()
         why = "a message that can't be read"
         gap = self.gaps.note(now_ns, now_ns, why, wanted, self.sequence)

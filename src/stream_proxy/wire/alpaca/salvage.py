@@ -13,6 +13,8 @@ from stream_proxy.wire.alpaca.codec import Codec, Columns, FrameDamaged, Splitte
 
 _MOST_BYTES = 1 << 20
 """Damage is walked byte by byte in Python, about 0.1 s a MiB: what lies beyond is lost."""
+_MOST_LOSSES = 1000
+"""Each costs some 10 us, so a frame of nothing else would stop everybody for seconds."""
 
 
 def salvage(codec: Codec, splitter: Splitter, payload: bytes) -> tuple[Columns, list[str]]:
@@ -24,6 +26,9 @@ def salvage(codec: Codec, splitter: Splitter, payload: bytes) -> tuple[Columns, 
     losses: list[str] = []
     pieces = _msgpack_pieces(payload) if codec.binary else _json_pieces(payload)
     while True:
+        if len(losses) == _MOST_LOSSES:
+            losses.append(f"{_MOST_LOSSES} damaged items: the rest of the frame is given up")
+            break
         try:
             piece = next(pieces)
         except StopIteration:
