@@ -211,7 +211,7 @@ async def test_who_leaves_before_it_is_served_was_not_refused(alpaca: SimulatorP
         assert app.grpc.outlet.counts.rejected == 0
         bad = await client.call("StreamTrades", pb.StreamTradesRequest(symbols=["nonsense"]))
         assert (await client.answered(bad)).status == 3
-        assert app.grpc.outlet.counts.rejected == 1
+        assert (app.grpc.outlet.counts.rejected, app.grpc.outlet.counts.bad_requests) == (1, 1)
 
 
 async def test_watchers_of_health_are_limited(alpaca: SimulatorProcess) -> None:

@@ -258,12 +258,17 @@ async def test_probes_need_no_token_and_status_does(
         for headers in ({}, SHOWN | {"APCA-API-SECRET-KEY": "another-long-secret"}):
             refused = await http.get("/status", headers=headers)
             assert refused.status_code == 401 and "feeds" not in refused.text
+        assert app.events.counts.authentications_failed == 1, "who shows nothing tries nothing"
         app.desk._journal_trouble(JournalError("/a/telling/path is full"))
         for probe in ("/readyz", "/health"):
             stranger, friend = await http.get(probe), await http.get(probe, headers=SHOWN)
             assert (stranger.status_code, friend.status_code) == (503, 503)
             assert "telling" not in stranger.text and "show an access token" in stranger.text
             assert "telling" in friend.text
+        wrong = {"Authorization": "Bearer a-guess-at-a-secret"}
+        for path in (*PROBES[1:], "/v2/events/trades"):
+            await http.get(path, headers=wrong)
+        assert app.events.counts.authentications_failed == 4, "a guess counts wherever it is tried"
         status = await http.get("/status", headers=SHOWN)
         assert status.status_code == 200
         for secret in (TOKEN["secret"], TOKEN["key"], QUICK["secret"], QUICK["key"]):

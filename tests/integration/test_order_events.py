@@ -198,6 +198,12 @@ async def test_ranges_that_can_t_be_had(alpaca: SimulatorProcess, tmp_path: Path
             assert answer.status_code == status, query
             assert answer.json()["code"] // 100_000 == status, query
             assert says in answer.json()["message"], query
+        unreadable = [status for _, status, _ in REFUSED_RANGES].count(422)
+        counts = app.events.counts
+        assert (counts.bad_requests, counts.rejected) == (
+            unreadable,
+            len(REFUSED_RANGES) - unreadable,
+        )
         assert not app.events.streams and not app.desk.feeds["paper"].consumers
 
 

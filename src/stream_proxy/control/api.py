@@ -185,8 +185,7 @@ def control_api(
         ] = CONSUMERS_LISTED,
     ) -> Response:
         """Every feed, account and consumer. Needs an access token where any are configured."""
-        if not known(request):
-            raise _no_token()
+        identified(request)
         return _answer(await status.report(clock.now_ns(), consumers))
 
     if continuity is not None:
@@ -210,12 +209,28 @@ def control_api(
 
             Needs an access token where any are configured.
             """
-            if not known(request):
-                raise _no_token()
+            identified(request)
             return _answer(continuity.certificate(since, to, symbols, channels, feed))
 
     def known(request: Request) -> bool:
-        return doorkeeper.identify(_credentials(request)) is not None
+        try:
+            identified(request)
+        except Refused:
+            return False
+        return True
+
+    def identified(request: Request) -> str:
+        """The name of the access token that is shown; a wrong one is counted, wherever it is tried.
+
+        Raises:
+            Refused: it is none.
+        """
+        shown = _credentials(request)
+        identity = doorkeeper.identify(shown)
+        if identity is None:
+            events.counts.authentications_failed += shown != _NOTHING_SHOWN
+            raise _no_token()
+        return identity
 
     @api.get(
         "/v2/events/trades",
@@ -244,12 +259,10 @@ def control_api(
         return await serve(f"/{account}/stream", account, request)
 
     async def serve(path: str, account: str, request: Request) -> Response:
-        credentials = _credentials(request)
-        identity = doorkeeper.identify(credentials)
-        if identity is None:
-            raise _no_token()
-        feed = _feed_for(orders, path, account, credentials)
+        identity = identified(request)
+        feed = _feed_for(orders, path, account, _credentials(request))
         if events.full:
+            events.counts.rejected += 1
             raise Refused(
                 503, "Too many consumers are connected: raise STREAM_PROXY_MAX_CONNECTIONS."
             )
@@ -258,6 +271,7 @@ def control_api(
             cut = request.scope[CUT]
             stream = await events.open(feed, wanted, _peer(request), cut, identity)
         except BadRange as bad:
+            events.counts.bad_requests += 1
             raise Refused(422, str(bad)) from None
         except JournalSilent as silent:
             raise Refused(503, f"Events wait for the journal: {silent}") from None
@@ -268,6 +282,7 @@ def control_api(
     return Gate(RequestSpans(api, tracer), doorkeeper)
 
 
+_NOTHING_SHOWN = Credentials("", "")
 _STREAM_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "An event is a line `data: {…}`, a heartbeat a comment.",
@@ -309,7 +324,7 @@ def _credentials(request: Request) -> Credentials:
         values = request.headers.getlist(name)
         return values[0] if len(values) == 1 else None
 
-    return header_credentials(single) or Credentials("", "")
+    return header_credentials(single) or _NOTHING_SHOWN
 
 
 def _no_token() -> Refused:

@@ -87,12 +87,13 @@ FAMILIES: tuple[Family, ...] = (
     ),
     _counter(
         "consumers_accepted_total",
-        "Handshakes that were accepted.",
+        "Handshakes, event streams and calls that were accepted.",
         lambda counts: counts.accepted,
     ),
     _counter(
         "consumers_rejected_total",
-        "Handshakes that were refused: Host, Origin, path, or too many consumers.",
+        "Handshakes, event streams, calls and connections that were refused: a wrong Host, Origin "
+        "or path, a request that can't be served, or too many of them.",
         lambda counts: counts.rejected,
     ),
     _counter(
@@ -102,7 +103,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     _counter(
         "authentication_failures_total",
-        "Credentials that are none of the access tokens.",
+        "Credentials that are none of the access tokens; `sse` stands for all of HTTP.",
         lambda counts: counts.authentications_failed,
     ),
     _counter(

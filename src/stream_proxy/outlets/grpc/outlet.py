@@ -147,8 +147,9 @@ class GrpcOutlet:
                     if self.stopping:
                         raise going_down()
                     await serve(stream)
-            except GRPCError:
+            except GRPCError as error:
                 # Nothing else: a caller that goes before it is served wasn't refused.
+                self.counts.bad_requests += error.status is Status.INVALID_ARGUMENT
                 self.counts.rejected += not stream._send_initial_metadata_done
                 raise
 
