@@ -73,8 +73,8 @@ def simulate(
         ),
     ] = 5.0,
     history_megabytes: Annotated[
-        int, typer.Option(min=1, help="Most it remembers of one endpoint.")
-    ] = 256,
+        int, typer.Option(min=1, help="Most it remembers of one endpoint; half of it quotes.")
+    ] = 128,
     past_minutes: Annotated[
         float, typer.Option(min=0, help="How long each market has existed at its first visitor.")
     ] = 0.0,

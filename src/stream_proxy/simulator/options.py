@@ -56,7 +56,7 @@ class SimulatorOptions:
     hold: bool = False
     recorded_items: int = 0
     history_minutes: float = 0.0
-    history_bytes: int = 256 << 20
+    history_bytes: int = 128 << 20
     past_minutes: float = 0.0
     data_rate_limit: int = 0
     trading_refusal: Literal["upgrade", "in_stream"] = "upgrade"

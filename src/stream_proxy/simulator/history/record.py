@@ -73,23 +73,33 @@ _EMPTY = Column()
 
 
 class _Shelf:
-    """Batches that were put away, and the columns they become."""
+    """Batches that were put away, as many as fit, and the columns they become."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep_ns: int, keep_bytes: int) -> None:
+        self._keep_ns = keep_ns
+        self._keep_bytes = keep_bytes
+        self._sizes: deque[tuple[int, int]] = deque()
         self._unread: deque[tuple[int, Codec, bytes]] = deque()
+        self._forgotten_ns = 0
+        self.size_bytes = 0
         self.columns: dict[tuple[str, str], Column] = {}
 
-    def put(self, sent_ns: int, items: Sequence[bytes], codec: Codec) -> int:
-        """Put a batch away; give its size in bytes."""
+    def put(self, sent_ns: int, items: Sequence[bytes], codec: Codec) -> None:
+        """Put a batch away, and throw out what is too old or too much."""
         batch = codec.join(items)
         self._unread.append((sent_ns, codec, batch))
-        return len(batch)
+        self._sizes.append((sent_ns, len(batch)))
+        self.size_bytes += len(batch)
+        oldest_ns = sent_ns - self._keep_ns
+        sizes = self._sizes
+        while sizes and (sizes[0][0] < oldest_ns or self.size_bytes > self._keep_bytes):
+            if len(self._unread) == len(sizes):
+                self._unread.popleft()
+            self._forgotten_ns, size = sizes.popleft()
+            self.size_bytes -= size
 
-    def forget_unread(self, until_ns: int) -> None:
-        while self._unread and self._unread[0][0] <= until_ns:
-            self._unread.popleft()
-
-    async def read(self, forgotten_ns: int) -> None:
+    async def read(self) -> None:
+        """Bring the columns up to date."""
         loop = asyncio.get_running_loop()
         turn_ends = loop.time() + _TURN_SECONDS
         while self._unread:
@@ -98,8 +108,8 @@ class _Shelf:
                 await asyncio.sleep(0)
                 turn_ends = loop.time() + _TURN_SECONDS
         for column in self.columns.values():
-            if column.sent_ns and column.sent_ns[0] <= forgotten_ns:
-                column.forget(forgotten_ns)
+            if column.sent_ns and column.sent_ns[0] <= self._forgotten_ns:
+                column.forget(self._forgotten_ns)
 
     def _read_batch(self, sent_ns: int, codec: Codec, batch: bytes) -> None:
         columns = self.columns
@@ -119,17 +129,19 @@ class History:
 
     Args:
         keep_seconds: what was sent longer ago is forgotten.
-        keep_bytes: so is the oldest of more than this.
+        keep_bytes: so is the oldest of more than this. Half of it is for quotes, which would
+            leave no room for anything else.
     """
 
     def __init__(self, keep_seconds: float, keep_bytes: int) -> None:
-        self._keep_ns = int(keep_seconds * NS_PER_SECOND)
-        self._keep_bytes = keep_bytes
-        self._sizes: deque[tuple[int, int]] = deque()
-        self._forgotten_ns = 0
-        self._quotes = _Shelf()
-        self._others = _Shelf()
-        self.bytes = 0
+        keep_ns = int(keep_seconds * NS_PER_SECOND)
+        self._quotes = _Shelf(keep_ns, keep_bytes // 2)
+        self._others = _Shelf(keep_ns, keep_bytes // 2)
+
+    @property
+    def size_bytes(self) -> int:
+        """How much is kept, as it was sent."""
+        return self._quotes.size_bytes + self._others.size_bytes
 
     def record(
         self, sent_ns: int, batch: Sequence[Message], items: Sequence[bytes], codec: Codec
@@ -143,39 +155,18 @@ class History:
                 quotes.append(item)
             elif form not in _NOT_IN_REST:
                 others.append(item)
-        size = 0
         if quotes:
-            size += self._quotes.put(sent_ns, quotes, codec)
+            self._quotes.put(sent_ns, quotes, codec)
         if others:
-            size += self._others.put(sent_ns, others, codec)
-        if size:
-            self._sizes.append((sent_ns, size))
-            self.bytes += size
-            self._make_room(sent_ns)
-
-    def _make_room(self, now_ns: int) -> None:
-        sizes, oldest_ns = self._sizes, now_ns - self._keep_ns
-        if sizes[0][0] >= oldest_ns and self.bytes <= self._keep_bytes:
-            return
-        while sizes and (sizes[0][0] < oldest_ns or self.bytes > self._keep_bytes):
-            self._forgotten_ns, size = sizes.popleft()
-            self.bytes -= size
-        self._quotes.forget_unread(self._forgotten_ns)
-        self._others.forget_unread(self._forgotten_ns)
-
-    async def columns(self, kind: str) -> dict[str, Column]:
-        """The columns of one type by symbol; of bars, ``b``, updated ones come after the first.
-
-        News are all under ``*``.
-        """
-        shelf = self._quotes if kind == QUOTE else self._others
-        await shelf.read(self._forgotten_ns)
-        return {symbol: column for (k, symbol), column in shelf.columns.items() if k == kind}
+            self._others.put(sent_ns, others, codec)
 
     async def column(self, kind: str, symbol: str) -> Column:
-        """One column; an empty one if nothing of the kind was sent."""
+        """The messages of one type and symbol; an empty column if there are none.
+
+        An updated bar stands behind the bar, ``b``, that it replaces. All news are under ``*``.
+        """
         shelf = self._quotes if kind == QUOTE else self._others
-        await shelf.read(self._forgotten_ns)
+        await shelf.read()
         return shelf.columns.get((kind, symbol), _EMPTY)
 
 

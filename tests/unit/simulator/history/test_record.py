@@ -123,7 +123,7 @@ async def test_a_page_stays_where_it_is_while_more_is_sent() -> None:
 
 async def test_what_is_too_old_or_too_much_is_forgotten() -> None:
     size = len(MSGPACK.join([MSGPACK.encode(trade("AAPL", 1, BEGAN_NS + 1))]))
-    history = History(60, 10 * size)
+    history = History(60, 20 * size)  # half of it for quotes
     for number in range(100):
         sent_ns = BEGAN_NS + number
         message = trade("AAPL", number, sent_ns)
@@ -131,11 +131,21 @@ async def test_what_is_too_old_or_too_much_is_forgotten() -> None:
         if number == 50:  # what was read is forgotten, too
             await history.column("t", "AAPL")
     column = await history.column("t", "AAPL")
-    assert history.bytes <= 10 * size and 8 <= len(column.items) <= 10
+    assert history.size_bytes <= 10 * size and 9 <= len(column.items) <= 10
     message = trade("AAPL", 7, BEGAN_NS + 61 * NS_PER_SECOND)
     history.record(BEGAN_NS + 61 * NS_PER_SECOND, [message], [MSGPACK.encode(message)], MSGPACK)
     assert len((await history.column("t", "AAPL")).items) == 1
-    assert history.bytes == len(MSGPACK.join([MSGPACK.encode(message)]))
+    assert history.size_bytes == len(MSGPACK.join([MSGPACK.encode(message)]))
+
+
+async def test_quotes_leave_room_for_trades() -> None:
+    stamp = to_timestamp(BEGAN_NS)
+    quote = Quote("AAPL", "V", 1.0, 1, "V", 2.0, 1, ["R"], "C", stamp)
+    sent: list[tuple[int, Message]] = [(BEGAN_NS, trade("AAPL", 1, BEGAN_NS))]
+    sent += [(BEGAN_NS + n, quote) for n in range(1, 100)]
+    history = recorded(*sent, keep_bytes=20 * len(MSGPACK.encode(quote)))
+    assert len((await history.column("t", "AAPL")).items) == 1
+    assert 9 <= len((await history.column("q", "AAPL")).items) <= 10
 
 
 async def test_an_updated_bar_replaces_its_bar_from_then_on() -> None:
@@ -230,7 +240,7 @@ async def test_news_are_the_latest_version_of_each_article() -> None:
 
 async def test_what_rest_has_not_takes_no_room() -> None:
     stamp = to_timestamp(BEGAN_NS)
-    assert recorded((BEGAN_NS, Luld("AAPL", 2.0, 1.0, "B", stamp, "C"))).bytes == 0
+    assert recorded((BEGAN_NS, Luld("AAPL", 2.0, 1.0, "B", stamp, "C"))).size_bytes == 0
     quote = Quote("AAPL", "V", 1.0, 1, "V", 2.0, 1, ["R"], "C", stamp)
     history = recorded((BEGAN_NS, quote))
     page, _ = await Answers(history, END_NS, has_bars=True).page("quotes", asking({}))
