@@ -343,7 +343,7 @@ class App:
 
     def _gap_changed(self, handler: FeedHandler, gap: Gap) -> None:
         self.outlet.gap_changed(handler, gap)
-        self.grpc.outlet.upstream_changed(handler)
+        self.grpc.outlet.gap_changed(handler, gap)
 
     def _order_trouble(self) -> None:
         self.readiness.look(self._clock.now_ns())

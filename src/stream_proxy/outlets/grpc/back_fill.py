@@ -19,12 +19,12 @@ class GrpcForm:
     def __init__(self, shape: GrpcShape, marked: GrpcShape) -> None:
         self.letters = shape.letters
         self.shape = shape
-        self._marked = marked
+        self.marked = marked
 
     def frames(
         self, missed: Sequence[Missed], sequences: Sequence[int], received_ns: int
     ) -> tuple[list[bytes], int]:
         items = [one.plain for one in missed]
-        made = self._marked.transcode(items, sequences, received_ns)
+        made = self.marked.transcode(items, sequences, received_ns)
         messages = [message for message in made if message is not None]
-        return (self._marked.frames(messages) if messages else []), len(messages)
+        return (self.marked.frames(messages) if messages else []), len(messages)

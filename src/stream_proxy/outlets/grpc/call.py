@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import Message
@@ -142,6 +142,9 @@ class StreamingCall(ABC):
         epoch: str = "",
         sequence: int = 0,
         messages_lost: int = 0,
+        gap: int = 0,
+        symbols: Sequence[str] = (),
+        filled: bool = False,
         urgent: bool = False,
     ) -> None:
         """Tell something about the stream itself, in its place, to those who asked for that.
@@ -159,6 +162,9 @@ class StreamingCall(ABC):
             epoch=epoch,
             sequence=sequence,
             messages_lost=messages_lost,
+            gap=gap,
+            symbols=symbols,
+            filled=filled,
         )
         message = self._response(notice=notice)
         payload = grpc_message(message.SerializeToString())

@@ -16,6 +16,7 @@ from stream_proxy.model.slow_policy import SlowPolicy
 from stream_proxy.model.topics import SubscriptionSet
 from stream_proxy.outlets.consumer_status import ConsumerStatus
 from stream_proxy.outlets.grpc.call import StreamingCall
+from stream_proxy.outlets.grpc.continuity import CallContinuity
 from stream_proxy.outlets.grpc.refusals import refusal, refused_upstream
 from stream_proxy.outlets.grpc.requests import (
     MarketDataMethod,
@@ -66,6 +67,7 @@ async def stream_market_data(
         handler,
         policy or outlet.doorkeeper.slow_policy(identity) or outlet.limits.slow_policy,
         notices=request.notices,
+        resume=request.resume,
     )
     with outlet.serving(call):
         await call.subscribe(topics)
@@ -86,12 +88,12 @@ class MarketDataCall(StreamingCall):
         policy: SlowPolicy,
         *,
         notices: bool,
+        resume: str,
     ) -> None:
         super().__init__(outlet, stream, identity, method.response, notices)
         self.handler = handler
         self._method = method
         self._upstream = asyncio.Event()
-        self._gap: Gap | None = None
         form = outlet.back_fill_form(method.name, handler)
         self.consumer = Consumer(
             self.peer,
@@ -101,6 +103,7 @@ class MarketDataCall(StreamingCall):
             # Bars come to all, as they would have come; other things to who asked to be told.
             back_fill=form if notices or (form.letters and form.letters <= BARS) else None,
         )
+        self._continuity = CallContinuity(self, form, resume)
         handler.join(self.consumer)
         self._slow = SlowConsumer(
             policy, handler, self.consumer, self._tell_lag, self.writer.held_ns
@@ -124,9 +127,10 @@ class MarketDataCall(StreamingCall):
                 answer.set_result(code)
             if code is None:
                 # Now, before the first of its messages.
-                self._tell_position()
+                self._continuity.begin()
                 self._send_books(topics)
 
+        self._continuity.prepare()
         self.handler.subscribe(self.consumer, topics, settle)
         try:
             async with asyncio.timeout_at(deadline):
@@ -190,15 +194,6 @@ class MarketDataCall(StreamingCall):
         symbols = ", ".join(sorted(topics.symbols(self._method.channel))[:_NAMED_AT_MOST])
         self._loop.call_soon(self.end, refused_upstream(code, symbols))
 
-    def _tell_position(self) -> None:
-        """Say which item the first one follows."""
-        self.notice(
-            pb.NOTICE_KIND_POSITION,
-            "it begins here",
-            epoch=self.handler.epoch,
-            sequence=self.handler.sequence,
-        )
-
     def _tell_lag(self, report: LagReport) -> None:
         """Say that it is behind, or has caught up, before everything that waits."""
         now_ns = self.outlet.clock.now_ns()
@@ -215,31 +210,19 @@ class MarketDataCall(StreamingCall):
     # Upstream's comings and goings
 
     def upstream_changed(self) -> None:
-        """Tell gaps as they open and close; end when no data will ever come again."""
+        """End when no data will ever come again."""
         self._upstream.set()
-        upstream, gaps = self.handler.upstream, self.handler.gaps
+        upstream = self.handler.upstream
         if upstream.state is UpstreamState.REFUSED:
             self.end(refused_upstream(upstream.error or INTERNAL_ERROR))
-            return
-        gap = gaps.current
-        if gap is not None and self._gap is None:
-            self.notice(
-                pb.NOTICE_KIND_GAP,
-                f"messages may be missing: {gap.why}",
-                since_ns=gap.from_ns,
-                epoch=self.handler.epoch,
-                sequence=self.handler.sequence,
-            )
-        elif gap is None and self._gap is not None:
-            self.notice(
-                pb.NOTICE_KIND_RESUMED,
-                "the feed flows again",
-                since_ns=self._gap.from_ns,
-                until_ns=self.outlet.clock.now_ns(),
-                epoch=self.handler.epoch,
-                sequence=self.handler.sequence,
-            )
-        self._gap = gap
+
+    def gap_changed(self, gap: Gap) -> None:
+        """A gap has opened, ended, or was filled as far as it can be."""
+        self._continuity.tell(gap)
+
+    def drained(self) -> None:
+        if self.consumer.replay is not None:
+            self.consumer.replay.drained()
 
     def release(self) -> None:
         self._slow.close()

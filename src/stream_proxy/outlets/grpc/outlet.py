@@ -37,6 +37,7 @@ from stream_proxy.outlets.limits import ConsumerLimits, OneTooMany, OutletCounts
 from stream_proxy.outlets.orders import OrderPath
 from stream_proxy.runtime.clock import Clock
 from stream_proxy.runtime.tracing import NO_TRACER, Tracer
+from stream_proxy.state.gaps import Gap
 from stream_proxy.wire.grpc import stream_proxy_pb2 as pb
 from stream_proxy.wire.grpc.data_frames import SharedDataFrames
 from stream_proxy.wire.grpc.occ import matches_underlying
@@ -264,6 +265,12 @@ class GrpcOutlet:
         for call in list(self.calls):
             if isinstance(call, MarketDataCall) and call.handler is handler:
                 call.upstream_changed()
+
+    def gap_changed(self, handler: FeedHandler, gap: Gap) -> None:
+        """Tell the calls of this feed that asked for notices."""
+        for call in list(self.calls):
+            if isinstance(call, MarketDataCall) and call.handler is handler:
+                call.gap_changed(gap)
 
     def order_trouble(self, text: str | None) -> None:
         for call in self._order_calls():

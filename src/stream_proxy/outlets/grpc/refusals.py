@@ -75,6 +75,16 @@ def invalid_symbol(symbol: str, why: str) -> GRPCError:
     )
 
 
+def position_lost(why: str) -> GRPCError:
+    """A place in a feed's messages that can't be gone on from."""
+    return refusal(
+        Status.OUT_OF_RANGE,
+        f"the position can't be honoured: {why}",
+        "POSITION_LOST",
+        "Call again without resume, and count what is between as missed",
+    )
+
+
 def too_slow() -> GRPCError:
     return refusal(
         Status.RESOURCE_EXHAUSTED,

@@ -17,6 +17,7 @@ class NoticeKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     NOTICE_KIND_SLOW: _ClassVar[NoticeKind]
     NOTICE_KIND_RESUMED: _ClassVar[NoticeKind]
     NOTICE_KIND_POSITION: _ClassVar[NoticeKind]
+    NOTICE_KIND_BACK_FILLED: _ClassVar[NoticeKind]
 
 class OrderEvent(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -122,6 +123,7 @@ NOTICE_KIND_GAP: NoticeKind
 NOTICE_KIND_SLOW: NoticeKind
 NOTICE_KIND_RESUMED: NoticeKind
 NOTICE_KIND_POSITION: NoticeKind
+NOTICE_KIND_BACK_FILLED: NoticeKind
 ORDER_EVENT_UNSPECIFIED: OrderEvent
 ORDER_EVENT_NEW: OrderEvent
 ORDER_EVENT_FILL: OrderEvent
@@ -197,16 +199,18 @@ ENVIRONMENT_PAPER: Environment
 ENVIRONMENT_LIVE: Environment
 
 class StreamQuotesRequest(_message.Message):
-    __slots__ = ("symbols", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamQuotesResponse(_message.Message):
     __slots__ = ("quote", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -227,16 +231,18 @@ class StreamQuotesResponse(_message.Message):
     def __init__(self, quote: _Optional[_Union[StockQuote, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamTradesRequest(_message.Message):
-    __slots__ = ("symbols", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamTradesResponse(_message.Message):
     __slots__ = ("trade", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -257,16 +263,18 @@ class StreamTradesResponse(_message.Message):
     def __init__(self, trade: _Optional[_Union[StockTrade, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamBarsRequest(_message.Message):
-    __slots__ = ("symbols", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamBarsResponse(_message.Message):
     __slots__ = ("bar", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -287,18 +295,20 @@ class StreamBarsResponse(_message.Message):
     def __init__(self, bar: _Optional[_Union[StockBar, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamOptionQuotesRequest(_message.Message):
-    __slots__ = ("symbols", "underlyings", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "underlyings", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     UNDERLYINGS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     underlyings: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., underlyings: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., underlyings: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamOptionQuotesResponse(_message.Message):
     __slots__ = ("quote", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -319,18 +329,20 @@ class StreamOptionQuotesResponse(_message.Message):
     def __init__(self, quote: _Optional[_Union[OptionQuoteUpdate, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamOptionTradesRequest(_message.Message):
-    __slots__ = ("symbols", "underlyings", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "underlyings", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     UNDERLYINGS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     underlyings: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., underlyings: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., underlyings: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamOptionTradesResponse(_message.Message):
     __slots__ = ("trade", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -351,16 +363,18 @@ class StreamOptionTradesResponse(_message.Message):
     def __init__(self, trade: _Optional[_Union[OptionTrade, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamUpdatedBarsRequest(_message.Message):
-    __slots__ = ("symbols", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamUpdatedBarsResponse(_message.Message):
     __slots__ = ("bar", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -381,16 +395,18 @@ class StreamUpdatedBarsResponse(_message.Message):
     def __init__(self, bar: _Optional[_Union[StockBar, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamDailyBarsRequest(_message.Message):
-    __slots__ = ("symbols", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamDailyBarsResponse(_message.Message):
     __slots__ = ("bar", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -411,16 +427,18 @@ class StreamDailyBarsResponse(_message.Message):
     def __init__(self, bar: _Optional[_Union[StockBar, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamStatusesRequest(_message.Message):
-    __slots__ = ("symbols", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamStatusesResponse(_message.Message):
     __slots__ = ("status", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -441,16 +459,18 @@ class StreamStatusesResponse(_message.Message):
     def __init__(self, status: _Optional[_Union[TradingStatus, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamLuldsRequest(_message.Message):
-    __slots__ = ("symbols", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamLuldsResponse(_message.Message):
     __slots__ = ("luld", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -471,16 +491,18 @@ class StreamLuldsResponse(_message.Message):
     def __init__(self, luld: _Optional[_Union[PriceBand, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamCorrectionsRequest(_message.Message):
-    __slots__ = ("symbols", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamCorrectionsResponse(_message.Message):
     __slots__ = ("correction", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -501,16 +523,18 @@ class StreamCorrectionsResponse(_message.Message):
     def __init__(self, correction: _Optional[_Union[TradeCorrection, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamCancelErrorsRequest(_message.Message):
-    __slots__ = ("symbols", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamCancelErrorsResponse(_message.Message):
     __slots__ = ("cancel_error", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -531,16 +555,18 @@ class StreamCancelErrorsResponse(_message.Message):
     def __init__(self, cancel_error: _Optional[_Union[TradeCancelError, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamImbalancesRequest(_message.Message):
-    __slots__ = ("symbols", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamImbalancesResponse(_message.Message):
     __slots__ = ("imbalance", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -561,16 +587,18 @@ class StreamImbalancesResponse(_message.Message):
     def __init__(self, imbalance: _Optional[_Union[OrderImbalance, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamCryptoQuotesRequest(_message.Message):
-    __slots__ = ("symbols", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamCryptoQuotesResponse(_message.Message):
     __slots__ = ("quote", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -591,16 +619,18 @@ class StreamCryptoQuotesResponse(_message.Message):
     def __init__(self, quote: _Optional[_Union[CryptoQuote, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamCryptoTradesRequest(_message.Message):
-    __slots__ = ("symbols", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamCryptoTradesResponse(_message.Message):
     __slots__ = ("trade", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -621,16 +651,18 @@ class StreamCryptoTradesResponse(_message.Message):
     def __init__(self, trade: _Optional[_Union[CryptoTrade, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamCryptoBarsRequest(_message.Message):
-    __slots__ = ("symbols", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamCryptoBarsResponse(_message.Message):
     __slots__ = ("bar", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -651,16 +683,18 @@ class StreamCryptoBarsResponse(_message.Message):
     def __init__(self, bar: _Optional[_Union[CryptoBar, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamCryptoUpdatedBarsRequest(_message.Message):
-    __slots__ = ("symbols", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamCryptoUpdatedBarsResponse(_message.Message):
     __slots__ = ("bar", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -681,16 +715,18 @@ class StreamCryptoUpdatedBarsResponse(_message.Message):
     def __init__(self, bar: _Optional[_Union[CryptoBar, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamCryptoDailyBarsRequest(_message.Message):
-    __slots__ = ("symbols", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamCryptoDailyBarsResponse(_message.Message):
     __slots__ = ("bar", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -711,16 +747,18 @@ class StreamCryptoDailyBarsResponse(_message.Message):
     def __init__(self, bar: _Optional[_Union[CryptoBar, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamCryptoOrderBooksRequest(_message.Message):
-    __slots__ = ("symbols", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamCryptoOrderBooksResponse(_message.Message):
     __slots__ = ("order_book", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -741,16 +779,18 @@ class StreamCryptoOrderBooksResponse(_message.Message):
     def __init__(self, order_book: _Optional[_Union[CryptoOrderBook, _Mapping]] = ..., sequence: _Optional[int] = ..., epoch: _Optional[str] = ..., received_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., source: _Optional[str] = ..., back_filled: _Optional[bool] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
 
 class StreamNewsRequest(_message.Message):
-    __slots__ = ("symbols", "notices", "feed", "slow_policy")
+    __slots__ = ("symbols", "notices", "feed", "slow_policy", "resume")
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FEED_FIELD_NUMBER: _ClassVar[int]
     SLOW_POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     symbols: _containers.RepeatedScalarFieldContainer[str]
     notices: bool
     feed: str
     slow_policy: str
-    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ...) -> None: ...
+    resume: str
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., notices: _Optional[bool] = ..., feed: _Optional[str] = ..., slow_policy: _Optional[str] = ..., resume: _Optional[str] = ...) -> None: ...
 
 class StreamNewsResponse(_message.Message):
     __slots__ = ("article", "sequence", "epoch", "received_at", "source", "back_filled", "notice")
@@ -841,7 +881,7 @@ class AcknowledgeOrderUpdatesResponse(_message.Message):
     def __init__(self, sequence: _Optional[int] = ...) -> None: ...
 
 class Notice(_message.Message):
-    __slots__ = ("kind", "text", "since", "until", "messages_lost", "epoch", "sequence")
+    __slots__ = ("kind", "text", "since", "until", "messages_lost", "epoch", "sequence", "gap", "symbols", "filled")
     KIND_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
@@ -849,6 +889,9 @@ class Notice(_message.Message):
     MESSAGES_LOST_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    GAP_FIELD_NUMBER: _ClassVar[int]
+    SYMBOLS_FIELD_NUMBER: _ClassVar[int]
+    FILLED_FIELD_NUMBER: _ClassVar[int]
     kind: NoticeKind
     text: str
     since: _timestamp_pb2.Timestamp
@@ -856,7 +899,10 @@ class Notice(_message.Message):
     messages_lost: int
     epoch: str
     sequence: int
-    def __init__(self, kind: _Optional[_Union[NoticeKind, str]] = ..., text: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., messages_lost: _Optional[int] = ..., epoch: _Optional[str] = ..., sequence: _Optional[int] = ...) -> None: ...
+    gap: int
+    symbols: _containers.RepeatedScalarFieldContainer[str]
+    filled: bool
+    def __init__(self, kind: _Optional[_Union[NoticeKind, str]] = ..., text: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., messages_lost: _Optional[int] = ..., epoch: _Optional[str] = ..., sequence: _Optional[int] = ..., gap: _Optional[int] = ..., symbols: _Optional[_Iterable[str]] = ..., filled: _Optional[bool] = ...) -> None: ...
 
 class StockQuote(_message.Message):
     __slots__ = ("symbol", "timestamp", "bid_exchange", "bid_price", "bid_size", "ask_exchange", "ask_price", "ask_size", "conditions", "tape", "bid_size_exact", "ask_size_exact")
