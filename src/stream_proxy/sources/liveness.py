@@ -87,14 +87,10 @@ class Liveness:
         self, topics: SubscriptionSet, now_ns: int, wall_ns: int, last_value: LastValue
     ) -> None:
         """Upstream said what it sends from now on."""
-        before = self._watchlist.held
-        if not before:
+        if not self._watchlist.held:
             self._last_ns = self._looked_ns = now_ns
             self._messages = None
             self._asked_for_all = False
-        elif before - topics:
-            # What is left may be much thinner.
-            self._pauses = Pauses()
         self._due_ns = 0
         self._watchlist.hold(topics, now_ns, wall_ns, last_value)
 
@@ -241,10 +237,13 @@ class Liveness:
 
     def _conclude(self, found: Evidence, now_ns: int) -> Reconnect | None:
         """The whole feed is silent beyond its patience."""
-        seconds = (now_ns - self._last_ns) / NS_PER_SECOND
-        if found is Evidence.NEWER or (found is Evidence.UNKNOWN and self._is_telling()):
+        silent_ns = now_ns - self._last_ns
+        telling = found is Evidence.UNKNOWN and self._is_telling(silent_ns)
+        if found is Evidence.NEWER or telling:
             phase = self.period.phase.value
-            self._mute_why = f"connected but mute for {seconds:.0f} s (market phase: {phase})"
+            self._mute_why = (
+                f"connected but mute for {silent_ns / NS_PER_SECOND:.0f} s (market phase: {phase})"
+            )
             return Reconnect(self._mute_why)
         if found is Evidence.NOTHING_NEW:
             self._doubts = min(self._doubts + 1, _MOST_DOUBTS)
@@ -252,12 +251,19 @@ class Liveness:
         self._due_ns = now_ns + (_LOOK_AGAIN_NS if found is Evidence.UNKNOWN else wait_ns)
         return None
 
-    def _is_telling(self) -> bool:
-        """Whether the silence alone is reason enough: its usual pauses, or its channels, say so."""
-        if self._watchlist.patience_seconds(self._lively) is not None:
+    def _is_telling(self, silent_ns: int) -> bool:
+        """Whether the silence alone is reason enough, where nobody can be asked.
+
+        One or two symbols may be halted, for five minutes as a rule, without our being told.
+        """
+        witnesses = self._watchlist.witnesses(self._lively)
+        if witnesses > 2:
             return True
+        if silent_ns < self._unlearned_ns << self._doubts:
+            return False
         held = self._watchlist.held
-        return not _DENSE.isdisjoint(held.channels()) or ("trades", WILDCARD) in held
+        dense = not _DENSE.isdisjoint(held.channels()) or ("trades", WILDCARD) in held
+        return witnesses > 0 or dense
 
     # For the status page
 

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from stream_proxy.model.feeds import Feed
 from stream_proxy.model.time import NS_PER_SECOND
 from stream_proxy.model.topics import WILDCARD, Channel, SubscriptionSet, Symbol
-from stream_proxy.sources.arrival import Slot
+from stream_proxy.sources.arrival import Expectation, Slot
 from stream_proxy.sources.halts import Halts
 from stream_proxy.sources.liveness_advice import Advice, Ask, Reconnect, Resubscribe
 from stream_proxy.sources.market_phase import DELAY_NS
@@ -280,29 +280,44 @@ class Watchlist:
         The least that one of them makes so, or all of them together: symbols count as independent,
         channels of one symbol don't.
         """
-        rates: dict[Symbol, float] = {}
-        least = float("inf")
-        for watched in (*self._named[:_WITNESSES], *(one for one, _ in self._counted)):
-            expected = watched.arrivals.expectation(lively)
-            if expected is None or watched.symbol in self._halts.symbols:
-                continue
-            rate = 1 / expected.mean_seconds
-            rates[watched.symbol] = max(rate, rates.get(watched.symbol, 0.0))
-            least = min(least, expected.patience_seconds)
-        if not rates:
+        expected = self._expected(lively)
+        if not expected:
             return None
-        everybody = rates.pop(WILDCARD, 0.0)
-        return min(least, _SURE / max(everybody, sum(rates.values())))
+        rates: dict[Symbol, float] = {}
+        for watched, one in expected:
+            rates[watched.symbol] = max(1 / one.mean_seconds, rates.get(watched.symbol, 0.0))
+        together = max(rates.pop(WILDCARD, 0.0), sum(rates.values()))
+        return min(_SURE / together, *(one.patience_seconds for _, one in expected))
+
+    def witnesses(self, lively: bool) -> int:
+        """How many symbols there are of which it is known how they speak; ``*`` is very many."""
+        symbols: set[Symbol] = set()
+        for watched, _ in self._expected(lively):
+            symbols.update(self._symbols(watched))
+        return _WITNESSES if WILDCARD in symbols else len(symbols)
+
+    def _symbols(self, watched: Watched) -> tuple[Symbol, ...]:
+        """What comes under a watched topic: a counter may stand for some symbols, or for all."""
+        if watched.symbol == WILDCARD:
+            return self.held.symbols(watched.channel)
+        return (watched.symbol,)
+
+    def _expected(self, lively: bool) -> list[tuple[Watched, Expectation]]:
+        halted = self._halts.symbols.keys()
+        found = []
+        for watched in (*self._named[:_WITNESSES], *(one for one, _ in self._counted)):
+            if not halted or not halted >= set(self._symbols(watched)):
+                expected = watched.arrivals.expectation(lively)
+                if expected is not None:
+                    found.append((watched, expected))
+        return found
 
     @property
     def all_halted(self) -> bool:
         """Whether everything is subscribed by name, and halted."""
         halted = self._halts.symbols.keys()
-        return (
-            bool(self._named)
-            and not self._counted
-            and all(watched.symbol in halted for watched in self._named)
-        )
+        watched = [*self._named, *(one for one, _ in self._counted)]
+        return bool(watched) and all(halted >= set(self._symbols(one)) for one in watched)
 
     def question(self, lively: bool) -> Ask | None:
         """What to ask REST for all of them: the liveliest stand for the others."""

@@ -20,7 +20,7 @@ from stream_proxy.sources.market_phase import Period, Phase
 DAY_SECONDS = 86_400
 BOOT_SECONDS = 1_000
 """The monotonic clock has its own beginning."""
-SIP = SubscriptionSet({"trades": ["AAPL", "MSFT"], "quotes": ["AAPL", "MSFT"]})
+SIP = SubscriptionSet({"trades": ["AAPL", "MSFT"], "quotes": ["AAPL", "MSFT", "NVDA"]})
 
 
 class Feed:
@@ -40,6 +40,7 @@ class Feed:
         self.happened: dict[tuple[str, str], float] = {}
         self.latest: dict[tuple[str, str], float] | None = None
         self.advice: list[tuple[float, Advice]] = []
+        self.answers: list[Mapping[str, int] | None] = []
         self.held = SubscriptionSet()
 
     def phase(self, phase: Phase, seconds: float = DAY_SECONDS) -> Period:
@@ -81,7 +82,8 @@ class Feed:
             self.last_value,
         )
         if isinstance(advice, Ask):
-            self.liveness.answered(advice, self.answer(advice), self.when, self.monotonic_ns)
+            self.answers.append(self.answer(advice))
+            self.liveness.answered(advice, self.answers[-1], self.when, self.monotonic_ns)
         if advice is not None:
             self.advice.append((self.now, advice))
         return advice
@@ -153,6 +155,20 @@ def test_rest_can_tell_that_a_silent_feed_is_quiet() -> None:
     assert feed.run(3600) is None
     assert 5 < feed.asked() < 80
     assert feed.condition() is Condition.QUIET
+
+
+def test_one_symbol_alone_may_be_halted_without_our_being_told() -> None:
+    """Where REST can't be asked, it gets the time of a halt; where it can, it needs none."""
+    for rest, least, most in ((False, 300, 420), (True, 5, 10)):
+        feed = Feed()
+        feed.latest = {} if rest else None
+        feed.hold(SubscriptionSet({"trades": ["AAPL"], "quotes": ["AAPL"]}))
+        assert feed.run(600, feed.everybody()) is None
+        began = feed.now
+        if feed.latest is not None:
+            feed.latest["quotes", "AAPL"] = began + 4
+        assert isinstance(feed.run(1000), Reconnect)
+        assert least <= feed.now - began <= most
 
 
 def test_reconnecting_is_said_until_data_comes() -> None:
@@ -275,6 +291,7 @@ def test_a_halted_symbol_is_not_asked_about() -> None:
     feed.liveness.status({"T": "s", "S": "MSFT", "sc": "H", "rm": "News"}, feed.ns(feed.now))
     assert feed.run(3600, feed.everybody("MSFT")) is None
     feed.liveness.status({"T": "s", "S": "AAPL", "sc": "P", "rm": "LUDP"}, feed.ns(feed.now))
+    feed.liveness.status({"T": "s", "S": "NVDA", "sc": "P", "rm": "LUDP"}, feed.ns(feed.now))
     assert feed.run(3600) is None
     assert feed.asked() == 0
     assert feed.condition() is Condition.HALTED
@@ -283,6 +300,22 @@ def test_a_halted_symbol_is_not_asked_about() -> None:
     assert feed.condition() is Condition.QUIET
     feed.run(60)
     assert feed.asked() > 0
+
+
+def test_bars_of_a_halted_symbol_are_not_awaited() -> None:
+    """Nor do they keep the feed from counting as halted."""
+    feed = Feed()
+    feed.hold(SubscriptionSet({"quotes": ["AAPL"], "bars": ["AAPL"]}))
+
+    def minute() -> None:
+        feed.send("quotes", "AAPL")
+        if int(feed.now) % 60 == 0:
+            feed.send("bars", "AAPL")
+
+    assert feed.run(3600, minute) is None
+    feed.liveness.status({"T": "s", "S": "AAPL", "sc": "H"}, feed.ns(feed.now))
+    assert feed.run(7200) is None
+    assert feed.condition() is Condition.HALTED
 
 
 def test_a_mute_channel_under_the_wildcard_is_noticed() -> None:
@@ -392,9 +425,9 @@ class AnyDay(RuleBasedStateMachine):
             feed.hold(feed.held - advice.topics)
             feed.hold(feed.held | advice.topics)
         if isinstance(advice, Reconnect):
-            assert feed.latest is None or any(
-                at > feed.happened.get(topic, 0.0) for topic, at in feed.latest.items()
-            ), "REST had nothing newer"
+            assert feed.latest is not None
+            newer = any(at > feed.happened.get(topic, 0.0) for topic, at in feed.latest.items())
+            assert newer or not feed.answers or not feed.answers[-1], "REST had nothing newer"
             topics = feed.held
             feed.liveness.lost()
             feed.held = SubscriptionSet()
@@ -403,6 +436,7 @@ class AnyDay(RuleBasedStateMachine):
 
     @rule(topics=st.sets(st.sampled_from(sorted([*SIP, ("bars", "AAPL"), ("statuses", "*")]))))
     def subscribe(self, topics: set[Any]) -> None:
+        self.feed.answers.clear()
         self.feed.hold(SubscriptionSet.of(sorted(topics)))
 
     @rule()
@@ -439,6 +473,7 @@ class AnyDay(RuleBasedStateMachine):
     @rule(code=st.sampled_from("HT"), symbol=st.sampled_from(["AAPL", "MSFT"]))
     def halt(self, code: str, symbol: str) -> None:
         now_ns = self.feed.ns(self.feed.now)
+        self.feed.answers.clear()  # who is left to be asked may be others
         self.feed.liveness.status({"T": "s", "S": symbol, "sc": code}, now_ns)
 
     @rule(seconds=st.integers(6, 100_000))

@@ -19,7 +19,7 @@ from stream_proxy.sources.liveness_monitor import LivenessMonitor
 from stream_proxy.sources.market_data_refusals import MarketDataFailed
 from stream_proxy.wire.alpaca.codec import CODECS, Codec
 
-HELD = SubscriptionSet({"quotes": ["A", "B"], "statuses": ["*"], "lulds": ["*"]})
+HELD = SubscriptionSet({"quotes": ["A", "B", "C"], "statuses": ["*"], "lulds": ["*"]})
 
 
 class Clock:
@@ -90,7 +90,7 @@ class Scene:
 
     async def learn(self) -> None:
         for _ in range(400):
-            await self.second("A", "B")
+            await self.second("A", "B", "C")
 
     async def silence(self, seconds: int) -> Reconnect | None:
         for _ in range(seconds):
@@ -130,7 +130,7 @@ async def test_without_an_answer_the_silence_decides(answer: Any) -> None:
     scene = Scene(latest=Latest(answer))
     await scene.learn()
     assert await scene.silence(10) is not None
-    assert scene.latest.asked == [("quotes", ("A", "B"))]
+    assert scene.latest.asked == [("quotes", ("A", "B", "C"))]
 
 
 @pytest.mark.parametrize("codec", ["json", "msgpack"])
@@ -138,7 +138,7 @@ async def test_rest_that_has_nothing_newer_is_believed(codec: str) -> None:
     """What we got last is as new as what it has."""
     scene = Scene(codec)
     await scene.learn()
-    scene.latest.answer = {symbol: scene.clock.now_ns() for symbol in "AB"}
+    scene.latest.answer = {symbol: scene.clock.now_ns() for symbol in "ABC"}
     assert await scene.silence(100) is None
     assert len(scene.latest.asked) > 1
     scene.latest.answer = {"A": scene.clock.now_ns()}
