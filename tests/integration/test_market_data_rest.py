@@ -122,7 +122,7 @@ class Truth:
 # All that was sent
 
 
-@pytest.mark.parametrize("feed", ["iex", "crypto-us", "opra"])
+@pytest.mark.parametrize("feed", ["iex", "crypto-us", "opra", "delayed_sip"])
 async def test_all_pages_of_all_symbols(
     alpaca: Bench, feed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +205,9 @@ async def test_what_has_no_history_is_not_asked_for(feed: str) -> None:
     rest = answering(lambda request: httpx.Response(500), feed)
     refused = await failure(rest.trades(["FAKEPACA"], BEGAN_NS, END_NS))
     assert (refused.reason, refused.may_pass, rest.requests) == ("no_history", False, 0)
+    if feed == "test":
+        with pytest.raises(MarketDataFailed, match="no history of latest trades of test"):
+            await rest.latest("trades", ["FAKEPACA"])
     options = answering(lambda request: httpx.Response(500), "opra")
     assert (await failure(options.quotes(["A"], BEGAN_NS, END_NS))).reason == "no_history"
 
@@ -386,6 +389,13 @@ async def test_wrong_keys_are_told() -> None:
         rest = client(alpaca.http)
         failed = await failure(rest.trades(["AAPL"], BEGAN_NS, END_NS))
         assert (failed.reason, failed.status) == ("keys", 403)
+
+
+async def test_what_came_last_is_not_waited_for_long() -> None:
+    rest = answering(lambda request: httpx.Response(503), patience_seconds=1000, latest_seconds=0.1)
+    with pytest.raises(MarketDataFailed, match="/v2/stocks/trades/latest: HTTP 503, for") as caught:
+        await rest.latest("trades", ["AAPL"])
+    assert caught.value.reason == "unreachable"
 
 
 async def test_nobody_there() -> None:

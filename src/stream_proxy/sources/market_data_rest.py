@@ -72,6 +72,7 @@ class MarketDataRest:
         timeout_seconds: how long a connection, or the next bytes of an answer, may take.
         answer_seconds: how long a whole answer may take, however steadily it trickles.
         patience_seconds: how long one page is tried for.
+        latest_seconds: how long what came last is; later the answer is of no use.
         retry_seconds: about the wait after a first failure; it doubles.
         throttled_seconds: the same after a 429 that doesn't say how long to wait.
         tracer: told of each request, of its path but not of its query.
@@ -88,6 +89,7 @@ class MarketDataRest:
         timeout_seconds: float = 10,
         answer_seconds: float = 60,
         patience_seconds: float = 120,
+        latest_seconds: float = 10,
         retry_seconds: float = 0.5,
         throttled_seconds: float = 3,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -111,6 +113,7 @@ class MarketDataRest:
         self._random = random
         self._answer_seconds = answer_seconds
         self._patience_seconds = patience_seconds
+        self._latest_seconds = latest_seconds
         self._retry_seconds = retry_seconds
         self._throttled_seconds = throttled_seconds
         self._tracer = tracer
@@ -149,7 +152,8 @@ class MarketDataRest:
         Raises:
             MarketDataFailed: there is no answer.
         """
-        if self._feed.kind == "news" or (self._feed.kind == "options" and channel == "bars"):
+        no_bars = self._feed.kind == "options" and channel == "bars"
+        if self._feed.kind == "news" or self._feed.name == "test" or no_bars:
             raise no_history(f"latest {channel} of {self._feed.name}")
         root = self._root()
         path = f"{root}/{channel}/latest"
@@ -160,7 +164,8 @@ class MarketDataRest:
             params["feed"] = self._feed.name
         found: dict[str, dict[str, Any]] = {}
         for some in cut(symbols):
-            body = await self._ask(path, params | {"symbols": ",".join(some)})
+            asked = params | {"symbols": ",".join(some)}
+            body = await self._ask(path, asked, self._latest_seconds)
             found |= _by_symbol(path, channel, body, dict)
         return found
 
@@ -224,7 +229,7 @@ class MarketDataRest:
         tokens: set[str] = set()
         further: dict[str, str] = {}
         while len(tokens) < _MOST_PAGES:
-            body = await self._ask(path, {**params, **further})
+            body = await self._ask(path, {**params, **further}, self._patience_seconds)
             token = body.get("next_page_token")
             if token is not None and not isinstance(token, str):
                 raise nonsense(path, "the next page has no usable token")
@@ -248,7 +253,9 @@ class MarketDataRest:
 
     # One request
 
-    async def _ask(self, path: str, params: Mapping[str, str | int]) -> dict[str, Any]:
+    async def _ask(
+        self, path: str, params: Mapping[str, str | int], patience_seconds: float
+    ) -> dict[str, Any]:
         """One answer, tried for until patience ends.
 
         Raises:
@@ -287,7 +294,7 @@ class MarketDataRest:
                 self.throttled += 1
                 self._budget.empty(wait)
             spent = loop.time() - begun
-            if spent + wait > self._patience_seconds:
+            if spent + wait > patience_seconds:
                 raise given_up(path, why, spent, status)
             attempt += 1
             await asyncio.sleep(wait)

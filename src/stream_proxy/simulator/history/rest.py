@@ -61,7 +61,6 @@ def market_data_routes(reception: MarketDataReception) -> APIRouter:
     serve(f"{options}/snapshots", _option_feed, snapshots)
     serve(f"{crypto}/snapshots", _crypto_feed, snapshots)
     serve("/v1beta1/news", lambda simulator, request: "news", news)
-    # Below those that name no symbol, which the same pattern fits.
     for channel in ("trades", "quotes", "bars"):
         serve(f"{stocks}/{{symbol}}/{channel}", _stock_feed, _history_of_one(channel))
         serve(f"{stocks}/{{symbol}}/{channel}/latest", _stock_feed, _latest_of_one(channel))
@@ -89,6 +88,10 @@ def _stock_feed(simulator: Simulator, request: Request) -> str:
     latest = "latest" in request.url.path or "snapshot" in request.url.path
     if name not in (_STOCK_LATEST if latest else _STOCK_HISTORY):
         raise Refusal(400, f"invalid feed: {name[:20]}")
+    # The delayed stream tells the same trades: here, whichever of the two is being streamed.
+    opened = simulator.endpoints
+    if name == "sip" and "sip" not in opened and "delayed_sip" in opened:
+        return "delayed_sip"
     return name
 
 
