@@ -292,7 +292,15 @@ class App:
         loop = asyncio.get_running_loop()
         host = self.settings.host
         try:
-            server = await loop.create_server(self.outlet.accept, host, port, ssl=tls, backlog=1024)
+            server = await loop.create_server(
+                self.outlet.accept,
+                host,
+                port,
+                ssl=tls,
+                backlog=1024,
+                # Who doesn't speak TLS isn't on the outlet's list yet, which bounds the others.
+                ssl_handshake_timeout=self.settings.consumer_handshake_seconds if tls else None,
+            )
         except OSError as error:
             raise _cannot_listen(error, host, port, setting) from None
         self._servers.append(server)

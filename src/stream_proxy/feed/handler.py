@@ -96,6 +96,9 @@ class FeedHandler:
         """From the exchange's time to ours, of some messages; two clocks differ in it."""
         self.back_filled = 0
         """Messages that were asked for afterwards."""
+        self.behind_ns = 0
+        """How far the exchange's time of a tick was behind ours, lately: a delay of the feed, and
+        what our clock is wrong by."""
         self.frames = 0
         self.bytes = 0
         self.bad_messages = 0
@@ -177,7 +180,8 @@ class FeedHandler:
             # A bar's time is its beginning, a minute or a day ago.
             happened_ns = self._time_of(items[-1])
             if happened_ns:
-                self.lag.observe(received_ns - happened_ns)
+                self.behind_ns = received_ns - happened_ns
+                self.lag.observe(self.behind_ns)
         self._reads += 1
         self.last_values.remember(kinds, types, symbols, items, batch_bytes)
         if "o" in kinds and self._has_books:

@@ -22,7 +22,7 @@ from stream_proxy.model.topics import Channel, SubscriptionSet
 from stream_proxy.runtime.clock import Clock
 from stream_proxy.sources.market_data_refusals import MarketDataFailed
 from stream_proxy.sources.market_data_rest import Page
-from stream_proxy.sources.received import ReceivedKeys, instant_of, key_of
+from stream_proxy.sources.received import ReceivedKeys, Window, instant_of, key_of
 from stream_proxy.state.gaps import Filling, Gap
 from stream_proxy.wire.alpaca.historical import StreamItems
 from stream_proxy.wire.alpaca.transcode import NotTranscodable
@@ -92,9 +92,12 @@ class _Due:
     """A gap to be filled, and when (loop time)."""
 
     gap: Gap
-    at: float
+    received: ReceivedKeys
+    window: Window
+    at: float = float("inf")
     tried: int = 0
-    received: ReceivedKeys | None = None
+    is_read: bool = False
+    """Whether what came before the gap has been looked at."""
 
 
 class BackFill:
@@ -112,18 +115,28 @@ class BackFill:
         self._clock = clock
         self._limits = limits
         self._due: list[_Due] = []
-        self._taken = 0
-        """The newest gap that was put there."""
+        self._newest: _Due | None = None
         self._wake = asyncio.Event()
         self._log = structlog.get_logger("stream_proxy.back_fill").bind(feed=handler.feed.name)
 
     def gap_changed(self, gap: Gap) -> None:
         """A gap opened or ended: those that ended are filled as soon as may be."""
-        if gap.to_ns is None or gap.number <= self._taken:
-            return
-        self._taken = gap.number
-        self._due.append(_Due(gap, asyncio.get_running_loop().time() + _SETTLE_SECONDS))
-        self._wake.set()
+        due = self._newest
+        if due is None or gap.number > due.gap.number:
+            due = self._newest = self._open(gap)
+            self._due.append(due)
+            self._wake.set()
+        if due.gap is gap and gap.to_ns is not None and due.at == float("inf") and due.tried == 0:
+            due.window.end(self._clock.monotonic_ns())
+            due.at = asyncio.get_running_loop().time() + _SETTLE_SECONDS
+            self._wake.set()
+
+    def _open(self, gap: Gap) -> _Due:
+        opened_ns = self._clock.monotonic_ns()
+        channels = [channel for channel in self._handler.feed.channels if self._may_ask(channel)]
+        age_ns = self._clock.now_ns() - gap.from_ns
+        window = Window(self._handler, self._clock.now_ns(), opened_ns, age_ns)
+        return _Due(gap, ReceivedKeys(self._handler, opened_ns, channels), window)
 
     async def run(self) -> None:
         """Fill what is due, until cancelled."""
@@ -139,6 +152,11 @@ class BackFill:
         """The newest gap that is due."""
         loop = asyncio.get_running_loop()
         while True:
+            for one in list(self._due):
+                if not one.is_read:
+                    # Before the first message behind the gap may make the ring forget it.
+                    await one.received.read()
+                    one.is_read = True
             now = loop.time()
             ready = [one for one in self._due if one.at <= now]
             if ready:
@@ -157,23 +175,16 @@ class BackFill:
         gap, found = due.gap, _Found()
         assert gap.to_ns is not None
         gap.filling = Filling.UNDER_WAY
-        if due.received is None:
-            # Kept for further attempts: then the ring may not reach back so far any more.
-            due.received = ReceivedKeys(
-                self._handler,
-                gap.from_ns - 3 * NS_PER_MINUTE,
-                gap.to_ns + _MARGIN_NS,
-                [channel for channel in gap.topics.channels() if self._may_ask(channel)],
-            )
         received = due.received
         try:
             async with asyncio.timeout(self._limits.seconds):
-                await self._ask(gap, found, received)
+                await self._ask(due, found)
         except TimeoutError:
             found.trouble.append(f"it took longer than {self._limits.seconds:g} s")
             found.again = True
         new = await self._unknown(found, received)
         await self._hand_out(new, received)
+        received.settled = True
         gap.messages += len(new)
         gap.filled = gap.filled | found.filled
         self._handler.gaps.back_filled += len(new)
@@ -205,8 +216,9 @@ class BackFill:
 
     # Asking
 
-    async def _ask(self, gap: Gap, found: _Found, received: ReceivedKeys) -> None:
+    async def _ask(self, due: _Due, found: _Found) -> None:
         """Ask for every channel of a gap that can be asked for."""
+        gap = due.gap
         for channel in gap.missing.channels():
             if channel in _RENEWED:
                 topics = {channel: gap.topics.symbols(channel)}
@@ -218,11 +230,10 @@ class BackFill:
                     "quotes are not asked for (STREAM_PROXY_BACK_FILL_QUOTES=on does)"
                 )
             else:
-                await self._ask_channel(gap, channel, found, received)
+                await self._ask_channel(due, channel, found)
 
-    async def _ask_channel(
-        self, gap: Gap, channel: Channel, found: _Found, received: ReceivedKeys
-    ) -> None:
+    async def _ask_channel(self, due: _Due, channel: Channel, found: _Found) -> None:
+        gap, received = due.gap, due.received
         named = [symbol for symbol in gap.missing.symbols(channel) if symbol != "*"]
         symbols = named
         if "*" in gap.missing.symbols(channel) and channel != "news":
@@ -240,14 +251,14 @@ class BackFill:
         for wait in (*_BEHIND_SECONDS, None):
             part = _Found()
             try:
-                await self._ask_symbols(gap, channel, symbols, part)
+                await self._ask_symbols(due.window, channel, symbols, part)
             except MarketDataFailed as failure:
                 found.trouble.append(str(failure))
                 found.again |= failure.may_pass
                 found.items += part.items
                 return
             await received.read()
-            if not self._is_behind(gap, channel, part, received):
+            if not self._is_behind(due, channel, part):
                 break
             if wait is None:
                 found.trouble.append(f"{channel}: REST is behind the stream")
@@ -260,15 +271,14 @@ class BackFill:
         found.trouble += part.trouble
 
     async def _ask_symbols(
-        self, gap: Gap, channel: Channel, symbols: Sequence[str], part: _Found
+        self, window: Window, channel: Channel, symbols: Sequence[str], part: _Found
     ) -> None:
-        assert gap.to_ns is not None
         ask = getattr(self._rest, ASKED[channel])
-        from_ns, to_ns = gap.from_ns - _MARGIN_NS, gap.to_ns + _MARGIN_NS
+        from_ns, to_ns = window.from_ns - _MARGIN_NS, window.to_ns + _MARGIN_NS
         if ASKED[channel] == "bars":
             # A bar is sent when its minute ends, and bears the time at which that began.
             from_ns -= from_ns % NS_PER_MINUTE + NS_PER_MINUTE
-            to_ns = gap.to_ns - NS_PER_MINUTE
+            to_ns = window.to_ns - NS_PER_MINUTE
         pages: AsyncIterator[Page] = ask(symbols, from_ns, to_ns)
         async for page in pages:
             for symbol, item in page.items:
@@ -284,18 +294,14 @@ class BackFill:
                 )
                 return
 
-    def _is_behind(self, gap: Gap, channel: Channel, part: _Found, received: ReceivedKeys) -> bool:
+    def _is_behind(self, due: _Due, channel: Channel, part: _Found) -> bool:
         """Whether REST lacks what the stream has brought right behind the gap."""
-        assert gap.to_ns is not None
         if channel not in ("trades", "quotes"):
             return False
         asked = set(part.filled.symbols(channel))
         answered = {key_of(channel, symbol, item) for _, _, symbol, item in part.items}
-        until_ns = gap.to_ns + _MARGIN_NS
-        return any(
-            symbol in asked and key not in answered
-            for symbol, key in received.between(channel, gap.to_ns, until_ns)
-        )
+        behind = due.received.between(channel, due.window.to_ns, due.window.to_ns + _MARGIN_NS)
+        return any(symbol in asked and key not in answered for symbol, key in behind)
 
     # Handing out
 

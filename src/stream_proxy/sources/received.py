@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.msgpack import Ext
 
 from stream_proxy.feed.handler import FeedHandler
-from stream_proxy.model.time import NS_PER_MINUTE, parse_rfc3339, timestamp_ns
+from stream_proxy.model.time import NS_PER_MINUTE, NS_PER_SECOND, parse_rfc3339, timestamp_ns
 from stream_proxy.model.topics import Channel
 from stream_proxy.state.ring import Stretch
 from stream_proxy.wire.alpaca.codec import FrameDamaged
@@ -17,32 +17,63 @@ from stream_proxy.wire.alpaca.codec import FrameDamaged
 Key = tuple[Any, ...]
 
 _PORTION = 2000
-_LATE_NS = NS_PER_MINUTE
-"""What comes so long after a gap isn't of its time any more."""
+_TICKS_NS = 10 * NS_PER_SECOND
+_SLOW_NS = 3 * NS_PER_MINUTE
+"""So far back before a gap what came is looked at: of ticks a little, of bars some minutes."""
+_TICKING = frozenset({"t", "q"})
 
 
-class ReceivedKeys:
-    """Reads the ring, and remembers what of it happened in an interval.
+class Window:
+    """A gap by the exchange's clock, from which ours may differ, and a delayed feed's does.
+
+    How far is known from the last messages before the gap; from there on a monotonic clock
+    counts, so that it doesn't matter if ours is set meanwhile.
 
     Args:
-        from_ns, to_ns: by the exchange's clock.
-        channels: those that are of interest.
+        opened_wall_ns, opened_ns: now, wall clock and monotonic.
+        age_ns: how long ago the gap began, by our clock.
     """
 
     def __init__(
-        self, handler: FeedHandler, from_ns: int, to_ns: int, channels: Collection[Channel]
+        self, handler: FeedHandler, opened_wall_ns: int, opened_ns: int, age_ns: int
     ) -> None:
+        newest = handler.ring.newest
+        exchange_ns = opened_wall_ns - handler.behind_ns
+        if newest is not None:
+            silent_ns = opened_ns - newest.kept_ns
+            exchange_ns = newest.received_ns - handler.behind_ns + silent_ns
+            age_ns = min(max(age_ns, 0), silent_ns + NS_PER_SECOND)
+        self._opened_ns = opened_ns
+        self._opened_exchange_ns = exchange_ns
+        self.from_ns = exchange_ns - max(age_ns, 0)
+        self.to_ns = exchange_ns
+
+    def end(self, now_ns: int) -> None:
+        """The gap is over, monotonic."""
+        self.to_ns = self._opened_exchange_ns + now_ns - self._opened_ns
+
+
+class ReceivedKeys:
+    """Reads the ring from shortly before a gap on, as soon as it opens: later it may be forgotten.
+
+    Args:
+        opened_ns: monotonic.
+        channels: those that are of interest.
+    """
+
+    def __init__(self, handler: FeedHandler, opened_ns: int, channels: Collection[Channel]) -> None:
         self._handler = handler
-        self._from_ns, self._to_ns = from_ns, to_ns
-        stretches = handler.ring.since(from_ns)
-        self._position = stretches[0].first - 1 if stretches else handler.ring.last
+        self._ticks_from_ns = opened_ns - _TICKS_NS
+        self._position = handler.ring.before(opened_ns - _SLOW_NS)
         self._channels = {
             letter: channel
             for letter, channel in handler.feed.types.items()
             if channel in channels and letter in "tqbun"
         }
-        self._found: dict[Channel, dict[Key, tuple[str, int]]] = {c: {} for c in channels}
+        self._found: dict[Channel, dict[Key, tuple[Any, int]]] = {c: {} for c in channels}
         self._symbols: dict[Channel, set[str]] = {c: set() for c in channels}
+        self.settled = False
+        """Whether what comes live can't be of the gap's time any more."""
 
     async def read(self) -> None:
         """Take in what has come since the last time."""
@@ -50,41 +81,39 @@ class ReceivedKeys:
         while self._position < ring.last:
             self._position = max(self._position, ring.first - 1)
             for stretch in ring.after(self._position, _PORTION):
-                if stretch.back_filled or stretch.received_ns < self._to_ns + _LATE_NS:
+                if stretch.back_filled or not self.settled:
                     self._read(stretch)
                 self._position = stretch.first + stretch.messages - 1
             if self._position < ring.last:
                 await asyncio.sleep(0)
 
     def _read(self, stretch: Stretch) -> None:
-        handler = self._handler
+        handler, is_early = self._handler, stretch.kept_ns < self._ticks_from_ns
         types, symbols, items = handler.split(stretch.payloads)
         for kind, symbol, item in zip(types, symbols, items, strict=True):
             channel = self._channels.get(kind)
-            if channel is None:
+            if channel is None or (is_early and kind in _TICKING):
                 continue
             try:
                 fields = handler.codec.decode_fields(item)
             except FrameDamaged:
                 continue
             at_ns = instant_of(fields)
-            if at_ns is None:
-                continue
-            if isinstance(symbol, str):
-                self._symbols[channel].add(symbol)
-            if self._from_ns <= at_ns <= self._to_ns:
+            if at_ns is not None:
                 self._found[channel][key_of(channel, symbol, fields)] = (symbol, at_ns)
+                if isinstance(symbol, str):
+                    self._symbols[channel].add(symbol)
 
     def keys(self, channel: Channel) -> Collection[Key]:
-        """Of all messages of a channel in the interval."""
+        """Of all messages of a channel."""
         return self._found.get(channel, {}).keys()
 
     def symbols(self, channel: Channel) -> set[str]:
         """Those that anything came for."""
         return set(self._symbols.get(channel, ()))
 
-    def between(self, channel: Channel, from_ns: int, to_ns: int) -> list[tuple[str, Key]]:
-        """Symbol and key of what happened in a part of the interval."""
+    def between(self, channel: Channel, from_ns: int, to_ns: int) -> list[tuple[Any, Key]]:
+        """Symbol and key of what happened in an interval, by the exchange's clock."""
         return [
             (symbol, key)
             for key, (symbol, at_ns) in self._found.get(channel, {}).items()

@@ -7,7 +7,7 @@ paid by who was away, not by those who listen.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -27,6 +27,7 @@ class Stretch(NamedTuple):
         received_ns: wall clock.
         payloads: arrays that hold exactly these.
         back_filled: they were asked for afterwards, and are older than their place.
+        kept_ns: monotonic.
     """
 
     first: int
@@ -34,11 +35,11 @@ class Stretch(NamedTuple):
     received_ns: int
     payloads: Sequence[bytes]
     back_filled: bool
+    kept_ns: int
 
 
 _Kept = tuple[int, int, int, Sequence[bytes], bool, int, int]
-"""A stretch as a plain tuple, which is four times as fast to make, with when it was kept
-(monotonic) and what it costs."""
+"""A stretch as a plain tuple, which is four times as fast to make, and what it costs."""
 
 
 class Ring:
@@ -93,6 +94,11 @@ class Ring:
             self.bytes -= kept.popleft()[6]
 
     @property
+    def newest(self) -> Stretch | None:
+        """What came last, if it is kept."""
+        return Stretch(*self._kept[-1][:6]) if self._kept else None
+
+    @property
     def first(self) -> int:
         """The sequence of the oldest message that is kept; one behind the newest if none is."""
         return self._kept[0][0] if self._kept else self.last + 1
@@ -113,13 +119,14 @@ class Ring:
             one = kept[index]
             index += 1
             if one[0] + one[1] > sequence + 1:
-                found.append(Stretch(*one[:5]))
+                found.append(Stretch(*one[:6]))
                 messages -= one[1]
         return found
 
-    def since(self, received_ns: int) -> list[Stretch]:
-        """The stretches that came at this instant or later."""
-        return [Stretch(*one[:5]) for one in self._kept if one[2] >= received_ns]
+    def before(self, kept_ns: int) -> int:
+        """The sequence behind which everything was kept at this instant (monotonic) or later."""
+        index = bisect_left(self._kept, kept_ns, key=_kept_at)
+        return self._kept[index][0] - 1 if index < len(self._kept) else self.last
 
     def time_at_or_before(self, sequence: int) -> int | None:
         """When a message came, or an instant shortly before; None if that isn't remembered."""
@@ -130,6 +137,10 @@ class Ring:
         """When a message came, or an instant shortly after; None if the next is yet to come."""
         index = bisect_right(self._marks, sequence - 1, key=_first_of)
         return self._marks[index][1] if index < len(self._marks) else None
+
+
+def _kept_at(kept: _Kept) -> int:
+    return kept[5]
 
 
 def _first_of(kept: tuple[int, ...] | _Kept) -> int:
