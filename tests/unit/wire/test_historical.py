@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,15 +18,24 @@ from stream_proxy.simulator.market.base import Market
 from stream_proxy.simulator.market.crypto import CryptoMarket
 from stream_proxy.simulator.market.news import NewsMarket
 from stream_proxy.simulator.market.options import OptionMarket
+from stream_proxy.simulator.market.replay import FAR_FUTURE_NS, ReplayMarket
 from stream_proxy.simulator.market.stocks import StockMarket
 from stream_proxy.simulator.market.test_stream import FakepacaMarket
 from stream_proxy.simulator.market.tickers import tickers
 from stream_proxy.wire.alpaca.codec import CODECS, JSON, MSGPACK
 from stream_proxy.wire.alpaca.historical import StreamItems
-from stream_proxy.wire.alpaca.transcode import NotTranscodable
+from stream_proxy.wire.alpaca.transcode import NotTranscodable, to_json
 
 START_NS = parse_rfc3339("2026-06-01T14:00:20Z")
+REPOSITORY = Path(__file__).resolve().parents[3]
+DATA = Path(os.environ.get("STREAM_PROXY_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+needs_data = pytest.mark.skipif(
+    # In CI the folder is there, or its absence is a failure.
+    not DATA.is_dir() and not os.environ.get("CI"),
+    reason=f"no recorded market data at {DATA} (set STREAM_PROXY_TEST_DATA)",
+)
 IN_REST = "tqbudn"
+CHANNELS = ("trades", "quotes", "bars", "news")
 MARKETS = {
     "sip": lambda: StockMarket(1, 30, START_NS, always_open=True),
     "test": lambda: FakepacaMarket(1, START_NS),
@@ -68,6 +80,56 @@ def test_the_same_bytes(name: str, codec: Any) -> None:
     if name == "test":
         usual.discard("updatedBars")  # nothing is reported late there
     assert set(compared) == (usual or {"news"})
+
+
+@needs_data
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("us_equity_ticks_20131007.parquet", "sip"),
+        ("options_minute_quotes.parquet", "opra"),
+        ("crypto_ticks.csv.gz", "crypto-us"),
+    ],
+)
+def test_the_same_bytes_for_real_ticks(file: str, name: str, codec: Any) -> None:
+    feed = FEEDS[name]
+    writers = {kind: StreamItems(feed, feed.types[kind], codec) for kind in "tq"}
+    messages = ReplayMarket(DATA / file).take(3_000, FAR_FUTURE_NS)
+    for message in messages:
+        kind = str(message.__struct_config__.tag)
+        written = writers[kind].write(message.symbol, over_rest(message))  # type: ignore[union-attr]
+        assert written == codec.encode(message)
+    assert len(messages) > 1000
+
+
+@needs_data
+def test_answers_that_alpaca_gave() -> None:
+    """Recorded bodies: whatever is in them is in the stream's item, and in both codecs alike."""
+    compared: dict[str, int] = {}
+    for line in (DATA / "alpaca_rest_recorded.jsonl").read_text().splitlines():
+        body = json.loads(line)["body"]
+        for channel in CHANNELS if isinstance(body, dict) else ():
+            if channel not in body:
+                continue
+            found = body[channel]
+            by_symbol = {"*": found} if channel == "news" else found
+            for symbol, items in by_symbol.items():
+                name = "news" if channel == "news" else "crypto-us" if "/" in symbol else "sip"
+                in_json, in_msgpack = (
+                    StreamItems(FEEDS[name], channel, codec) for codec in CODECS.values()
+                )
+                for item in items if isinstance(items, list) else [items]:
+                    wanted = {k: v for k, v in item.items() if k != "images"}
+                    text = in_json.write(symbol, item)
+                    fields = json.loads(text)
+                    assert fields.pop("T") == channel[0]
+                    assert fields.pop("S", "*") == symbol
+                    assert fields == wanted
+                    assert json.loads(to_json(in_msgpack.write(symbol, item))) == json.loads(text)
+                    compared[channel] = compared.get(channel, 0) + 1
+    assert min(compared[channel] for channel in CHANNELS) >= 2
+    assert sum(compared.values()) > 100
 
 
 def test_a_marked_item_differs_by_its_mark_alone() -> None:
