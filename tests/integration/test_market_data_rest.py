@@ -284,7 +284,7 @@ async def fault(alpaca: Bench, kind: str, **details: Any) -> None:
     await alpaca.fault(kind, feed="iex", **details)
 
 
-def _hurry(kind: str) -> dict[str, float]:
+def _hurry(kind: str) -> dict[str, Any]:
     """Not to wait for answers that are late on purpose; others may take their time."""
     return {"answer_seconds": 0.5} if kind == "data_delay" else {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ needs_data = pytest.mark.skipif(
 )
 IN_REST = "tqbudn"
 CHANNELS = ("trades", "quotes", "bars", "news")
-MARKETS = {
+MARKETS: dict[str, Callable[[], Market]] = {
     "sip": lambda: StockMarket(1, 30, START_NS, always_open=True),
     "test": lambda: FakepacaMarket(1, START_NS),
     "opra": lambda: OptionMarket(1, 3, START_NS),

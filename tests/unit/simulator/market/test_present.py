@@ -42,8 +42,7 @@ def test_the_ticks_are_those_recorded(tmp_path: Path) -> None:
     ticks = [m for m in lived(market, 400) if isinstance(m, Trade | Quote)]
     stamp = to_timestamp(0)
     assert [replace(tick, timestamp=stamp) for tick in ticks] == [
-        replace(tick, timestamp=stamp)
-        for tick in recorded  # type: ignore[type-var]
+        replace(tick, timestamp=stamp) for tick in recorded
     ]
     assert [timestamp_ns(tick.timestamp) - NOW_NS for tick in ticks] == [
         NS_PER_SECOND * n // 2 for n in range(1, 361)
@@ -55,7 +54,7 @@ def test_bars_are_those_of_the_trades(tmp_path: Path) -> None:
     bars = [m for m in messages if m.__class__ is Bar]
     trades = [m for m in messages if isinstance(m, Trade)]
     # It begins ten seconds before a full minute.
-    assert [bar.volume for bar in bars] == [1000, 6000, 6000, 5000]  # type: ignore[union-attr]
+    assert [bar.volume for bar in bars] == [1000, 6000, 6000, 5000]
     for bar in bars:
         assert isinstance(bar, Bar)
         begin_ns = timestamp_ns(bar.timestamp)
