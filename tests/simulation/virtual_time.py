@@ -80,6 +80,7 @@ def run_virtually(loop: VirtualLoop, main: Coroutine[Any, Any, T]) -> T:
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()
-        with contextlib.suppress(NothingLeftToHappen):
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        if left:
+            with contextlib.suppress(NothingLeftToHappen):
+                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.close()

@@ -1,0 +1,386 @@
+"""Filling gaps, on virtual time and with a history that answers as the test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+
+from simulation.virtual_time import START_NS, VirtualClock, VirtualLoop, run_virtually
+from stream_proxy.feed.consumer import Consumer
+from stream_proxy.feed.handler import FeedHandler
+from stream_proxy.hub.outbox import Outbox
+from stream_proxy.model.feeds import FEEDS
+from stream_proxy.model.time import rfc3339
+from stream_proxy.model.topics import SubscriptionSet
+from stream_proxy.outlets.back_fill import form_for
+from stream_proxy.outlets.continuity import PositionedShape
+from stream_proxy.outlets.shapes import shape_for
+from stream_proxy.sources.back_fill import BackFill, BackFillLimits
+from stream_proxy.sources.market_data_refusals import MarketDataFailed
+from stream_proxy.sources.market_data_rest import Page
+from stream_proxy.state.gaps import Filling, Gap
+from stream_proxy.wire.alpaca.codec import JSON
+from stream_proxy.wire.websocket import payload_start
+
+SECOND = 1_000_000_000
+MINUTE = 60 * SECOND
+TRADES = SubscriptionSet({"trades": ["AAPL"]})
+
+
+def trade(number: int, at_ns: int) -> dict[str, Any]:
+    """As REST has it."""
+    fields = {"t": rfc3339(at_ns), "x": "V", "p": 100.0 + number, "s": 1, "c": ["@"], "i": number}
+    return fields | {"z": "C"}
+
+
+def bar(at_ns: int) -> dict[str, Any]:
+    return {"t": rfc3339(at_ns), "o": 1, "h": 2, "l": 1, "c": 2, "v": 5, "n": 1, "vw": 1.5}
+
+
+@dataclass
+class Script:
+    """A history: items by channel and symbol, failures to come, and all that was asked."""
+
+    items: dict[tuple[str, str], list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
+    failures: list[MarketDataFailed | float] = field(default_factory=list)
+    """Of the next questions: an error, or seconds to wait."""
+    asked: list[tuple[str, tuple[str, ...], int, int]] = field(default_factory=list)
+    lag_ns: int = 0
+    """What is younger isn't shown."""
+    clock: VirtualClock | None = None
+
+    def put(self, channel: str, at_ns: int, item: dict[str, Any]) -> None:
+        self.items.setdefault((channel, "AAPL"), []).append((at_ns, item))
+
+    async def _answer(
+        self, channel: str, symbols: Sequence[str], from_ns: int, to_ns: int
+    ) -> AsyncIterator[Page]:
+        self.asked.append((channel, tuple(symbols), from_ns, to_ns))
+        if self.failures:
+            failure = self.failures.pop(0)
+            if isinstance(failure, MarketDataFailed):
+                raise failure
+            await asyncio.sleep(failure)
+        assert self.clock is not None
+        until_ns = min(to_ns, self.clock.now_ns() - self.lag_ns)
+        found = [
+            (symbol, item)
+            for symbol in symbols
+            for at_ns, item in self.items.get((channel, symbol), [])
+            if from_ns <= at_ns <= until_ns
+        ]
+        for number, one in enumerate(found, 1):
+            yield Page([one], tuple(symbols), number == len(found))
+        if not found:
+            yield Page([], tuple(symbols), True)
+
+    def trades(self, symbols: Sequence[str], from_ns: int, to_ns: int) -> AsyncIterator[Page]:
+        return self._answer("trades", symbols, from_ns, to_ns)
+
+    def quotes(self, symbols: Sequence[str], from_ns: int, to_ns: int) -> AsyncIterator[Page]:
+        return self._answer("quotes", symbols, from_ns, to_ns)
+
+    def bars(self, symbols: Sequence[str], from_ns: int, to_ns: int) -> AsyncIterator[Page]:
+        return self._answer("bars", symbols, from_ns, to_ns)
+
+    def news(self, symbols: Sequence[str], from_ns: int, to_ns: int) -> AsyncIterator[Page]:
+        return self._answer("news", symbols, from_ns, to_ns)
+
+
+class Scene:
+    """A feed with two consumers, one of whom asked for continuity, and its back-fill."""
+
+    def __init__(self, loop: VirtualLoop, **limits: Any) -> None:
+        self.clock = VirtualClock(loop)
+        self.handler = FeedHandler(
+            FEEDS["sip"], JSON, self.clock, epoch="e", ring_bytes=1 << 24, ring_seconds=60
+        )
+        self.script = Script(clock=self.clock)
+        self.fill = BackFill(
+            self.handler, self.script, self.clock, BackFillLimits(**({"seconds": 60} | limits))
+        )
+        self.told: list[tuple[int, bool, Filling]] = []
+        self.handler.on_gap = self._gap_changed
+        self.got: list[dict[str, Any]] = []
+        self.plain: list[dict[str, Any]] = []
+        self._join(PositionedShape(JSON, JSON, "e"), self.got)
+        self._join(shape_for("json", "json"), self.plain)
+        self.task = loop.create_task(self.fill.run())
+
+    def _gap_changed(self, gap: Gap) -> None:
+        self.told.append((gap.number, gap.to_ns is not None, gap.filling))
+        self.fill.gap_changed(gap)
+
+    def _join(self, shape: Any, got: list[dict[str, Any]]) -> None:
+        def write(frame: bytes) -> None:
+            got.extend(m for m in msgspec.json.decode(frame[payload_start(frame) :]))
+
+        outbox = Outbox(write, 1 << 30, 1 << 62, lambda: None)
+        consumer = Consumer("c", outbox, shape, lambda t, code: None, back_fill=form_for(shape))
+        self.handler.join(consumer)
+        topics = SubscriptionSet({"trades": ["AAPL"], "bars": ["AAPL"], "updatedBars": ["AAPL"]})
+        self.handler.subscribe(consumer, topics, lambda refusal: None)
+
+    def ready(self) -> None:
+        """Upstream has confirmed all that is wanted."""
+        self.handler.upstream_ready()
+        self.handler.upstream_holds(self.handler.demand.wanted())
+        while self.handler.demand.next_step(self.clock.monotonic_ns()) is not None:
+            self.handler.upstream_holds(self.handler.demand.wanted())
+        self.handler.upstream_complete()
+
+    def happen(self, number: int, *, seen: bool = True) -> None:
+        """A trade, now, that the stream brings or not."""
+        now_ns = self.clock.now_ns()
+        item = trade(number, now_ns)
+        self.script.put("trades", now_ns, item)
+        if seen:
+            self.handler.receive([msgspec.json.encode([{"T": "t", "S": "AAPL", **item}])])
+
+    def lose(self) -> None:
+        self.handler.upstream.last_message_ns = self.clock.now_ns()
+        self.handler.upstream_lost("test")
+
+    @property
+    def gap(self) -> Gap:
+        return self.handler.gaps.recent()[-1]
+
+    def ids(self, got: list[dict[str, Any]], kind: str = "t") -> list[Any]:
+        return [m["i"] if kind == "t" else m["t"] for m in got if m["T"] == kind]
+
+
+def play(main: Any, **limits: Any) -> Scene:
+    """Run a scene on virtual time."""
+    loop = VirtualLoop()
+
+    async def go() -> Scene:
+        scene = Scene(loop, **limits)
+        scene.ready()
+        try:
+            await main(scene)
+        finally:
+            scene.task.cancel()
+            await asyncio.gather(scene.task, return_exceptions=True)
+        return scene
+
+    return run_virtually(loop, go())
+
+
+async def outage(scene: Scene, seconds: float = 10.0) -> None:
+    """Trades 1 and 2 are seen, 3 to 5 missed, 6 and 7 seen."""
+    for number in (1, 2):
+        scene.happen(number)
+        await asyncio.sleep(0.5)
+    scene.lose()
+    for number in (3, 4, 5):
+        await asyncio.sleep(seconds / 4)
+        scene.happen(number, seen=False)
+    await asyncio.sleep(seconds / 4)
+    scene.ready()
+    for number in (6, 7):
+        await asyncio.sleep(0.5)
+        scene.happen(number)
+
+
+def test_what_was_missed_comes_once_and_in_order() -> None:
+    async def main(scene: Scene) -> None:
+        await outage(scene)
+        await asyncio.sleep(30)
+
+    scene = play(main)
+    assert scene.ids(scene.got) == [1, 2, 6, 7, 3, 4, 5]
+    assert [m["i"] for m in scene.got if m.get("backfilled")] == [3, 4, 5]
+    assert scene.ids(scene.plain) == [1, 2, 6, 7]
+    assert scene.gap.filling is Filling.WHOLE and scene.gap.messages == 3 and not scene.gap.missing
+    assert scene.told == [(1, False, Filling.NOT), (1, True, Filling.NOT), (1, True, Filling.WHOLE)]
+    # Who was away gets them too, in their place.
+    assert scene.handler.ring.after(scene.handler.sequence - 3, 9)[0].back_filled
+    assert scene.handler.back_filled == scene.handler.gaps.back_filled == 3
+
+
+@pytest.mark.parametrize("away_seconds", [30.0, 300.0])
+def test_bars_are_whole_again(away_seconds: float) -> None:
+    """Also after an outage longer than the ring; late bars come as updated bars, too."""
+
+    async def main(scene: Scene) -> None:
+        began_ns = START_NS - START_NS % MINUTE
+        for minute in range(-5, 8):
+            scene.script.put("bars", began_ns + minute * MINUTE, bar(began_ns + minute * MINUTE))
+        await asyncio.sleep(60 - (START_NS % MINUTE) / SECOND + 1)
+        first = bar(began_ns)
+        scene.handler.receive([msgspec.json.encode([{"T": "b", "S": "AAPL", **first}])])
+        scene.happen(1)
+        await asyncio.sleep(10)
+        scene.lose()
+        await asyncio.sleep(away_seconds)
+        scene.ready()
+        scene.happen(2)
+        await asyncio.sleep(30)
+
+    scene = play(main)
+    ended = int((11 + away_seconds) // 60)
+    began_ns = START_NS - START_NS % MINUTE
+    expected = [rfc3339(began_ns + minute * MINUTE) for minute in range(1 + ended)]
+    assert scene.ids(scene.got, "b") == scene.ids(scene.plain, "b") == expected
+    assert set(expected[1:]) <= set(scene.ids(scene.plain, "u"))
+    assert scene.gap.filling is Filling.WHOLE
+
+
+def test_rest_that_is_behind_is_asked_again() -> None:
+    """An answer without what the stream has brought since says nothing about what it missed."""
+
+    async def main(scene: Scene) -> None:
+        scene.script.lag_ns = 8 * SECOND
+        await outage(scene)
+        await asyncio.sleep(60)
+
+    scene = play(main)
+    assert scene.ids(scene.got) == [1, 2, 6, 7, 3, 4, 5]
+    assert scene.gap.filling is Filling.WHOLE
+    assert len([one for one in scene.script.asked if one[0] == "trades"]) > 1
+
+
+def test_rest_that_stays_behind_fills_nothing() -> None:
+    """Nothing is claimed; what it has is given all the same, and it is asked again much later."""
+
+    async def main(scene: Scene) -> None:
+        scene.script.lag_ns = 100 * SECOND
+        await outage(scene)
+        await asyncio.sleep(45)
+        assert scene.gap.missing.symbols("trades") == ("AAPL",)
+        assert "behind the stream" in scene.gap.trouble
+        await asyncio.sleep(400)
+
+    scene = play(main)
+    assert scene.gap.filling is Filling.WHOLE and not scene.gap.trouble
+    assert scene.ids(scene.got) == [1, 2, 6, 7, 3, 4, 5]
+
+
+def test_what_fails_is_said_and_tried_again() -> None:
+    async def main(scene: Scene) -> None:
+        failure = MarketDataFailed("unreachable", "no answer, and so on", 503)
+        scene.script.failures = [failure] * 3
+        await outage(scene)
+        await asyncio.sleep(10)
+        assert scene.gap.filling is Filling.NOT and scene.gap.trouble == "no answer, and so on"
+        await asyncio.sleep(60)
+
+    scene = play(main)
+    assert scene.gap.filling is Filling.WHOLE
+    assert scene.ids(scene.got) == [1, 2, 6, 7, 3, 4, 5]
+
+
+def test_what_cannot_be_is_not_tried_again() -> None:
+    async def main(scene: Scene) -> None:
+        scene.script.failures = [MarketDataFailed("keys", "the keys are refused", 401)] * 3
+        await outage(scene)
+        await asyncio.sleep(3600)
+
+    scene = play(main)
+    assert len(scene.script.asked) == 3
+    assert scene.gap.filling is Filling.NOT and "the keys are refused" in scene.gap.trouble
+    assert scene.ids(scene.got) == [1, 2, 6, 7]
+
+
+def test_the_newest_gap_comes_first() -> None:
+    """While an old one is tried again and again, a new one is filled."""
+
+    async def main(scene: Scene) -> None:
+        scene.script.failures = [50.0]
+        await outage(scene)
+        await outage(scene)
+        await asyncio.sleep(300)
+
+    scene = play(main)
+    gaps = scene.handler.gaps.recent()
+    assert [gap.filling for gap in gaps] == [Filling.WHOLE] * 2
+    settled = [number for number, _, filling in scene.told if filling is Filling.WHOLE]
+    assert settled == [1, 2]
+
+
+def test_a_gap_is_bounded_in_time_and_messages() -> None:
+    async def slow(scene: Scene) -> None:
+        scene.script.failures = [1000.0]
+        await outage(scene)
+        await asyncio.sleep(66)
+
+    assert "longer than 60 s" in play(slow).gap.trouble
+
+    async def much(scene: Scene) -> None:
+        await outage(scene)
+        await asyncio.sleep(20)
+
+    scene = play(much, messages=2)
+    assert "more than 2 trades" in scene.gap.trouble
+    assert "STREAM_PROXY_BACK_FILL_MESSAGES" in scene.gap.trouble
+
+
+@pytest.mark.parametrize("jump_ns", [-3600 * SECOND, 86_400 * SECOND])
+@pytest.mark.parametrize("before", [True, False])
+def test_our_clock_is_not_the_exchange_s(jump_ns: int, before: bool) -> None:
+    """Wrong from the beginning, or set while upstream is away: asked is by the exchange's."""
+
+    async def main(scene: Scene) -> None:
+        right = VirtualClock(asyncio.get_running_loop())
+        scene.script.clock = right
+
+        def happen(number: int, seen: bool) -> None:
+            item = trade(number, right.now_ns())
+            scene.script.put("trades", right.now_ns(), item)
+            if seen:
+                # Of eight reads one is looked at.
+                for _ in range(9):
+                    scene.handler.receive([msgspec.json.encode([{"T": "t", "S": "AAPL", **item}])])
+
+        if before:
+            scene.clock.jump(jump_ns)
+        happen(1, True)
+        scene.lose()
+        await asyncio.sleep(5)
+        if not before:
+            scene.clock.jump(jump_ns)
+        happen(2, False)
+        await asyncio.sleep(5)
+        scene.ready()
+        happen(3, True)
+        await asyncio.sleep(30)
+
+    scene = play(main)
+    assert [m["i"] for m in scene.got if m.get("backfilled")] == [2]
+    assert scene.gap.filling is Filling.WHOLE
+
+
+def test_a_mistake_of_ours_ends_nothing() -> None:
+    """It is logged, the gap stays, and the next one is filled."""
+
+    async def main(scene: Scene) -> None:
+        scene.script.failures = [ZeroDivisionError()]  # type: ignore[list-item]
+        await outage(scene)
+        await asyncio.sleep(10)
+        assert "internal error" in scene.gap.trouble
+        await outage(scene)
+        await asyncio.sleep(30)
+
+    scene = play(main)
+    assert scene.gap.filling is Filling.WHOLE
+
+
+def test_what_rest_knows_nothing_of_stays_missing() -> None:
+    async def main(scene: Scene) -> None:
+        scene.handler.demand.acquire(
+            SubscriptionSet({"statuses": ["AAPL"], "quotes": ["AAPL"], "dailyBars": ["AAPL"]}),
+            lambda error: None,
+        )
+        scene.ready()
+        await outage(scene)
+        await asyncio.sleep(30)
+
+    scene = play(main)
+    assert scene.gap.filling is Filling.PARTLY
+    assert scene.gap.missing == SubscriptionSet({"statuses": ["AAPL"], "quotes": ["AAPL"]})
+    assert "statuses can't be asked for afterwards" in scene.gap.trouble
