@@ -33,6 +33,8 @@ _SETTLE_SECONDS = 3.0
 """After a gap: bars of the minute that just ended may still come by themselves."""
 _BEHIND_SECONDS = (2.0, 5.0, 15.0)
 """Waits for REST to catch up with the stream."""
+_LONGEST_LAG_NS = 15 * NS_PER_SECOND
+"""Where nothing shows how far REST is: so long after a gap it is believed to know all of it."""
 _AGAIN_SECONDS = (30.0, 300.0, 960.0)
 """Waits after failures that may pass; the last is longer than the 15 minutes of some plans."""
 _PORTION = 500
@@ -182,12 +184,8 @@ class BackFill:
         except TimeoutError:
             found.trouble.append(f"it took longer than {self._limits.seconds:g} s")
             found.again = True
-        new = await self._unknown(found, received)
-        await self._hand_out(new, received)
         received.settled = True
-        gap.messages += len(new)
         gap.filled = gap.filled | found.filled
-        self._handler.gaps.back_filled += len(new)
         whole = not gap.missing
         filling = Filling.WHOLE if whole else Filling.PARTLY if gap.filled else Filling.NOT
         self._settle(gap, filling, "" if whole else "; ".join(dict.fromkeys(found.trouble)))
@@ -255,10 +253,11 @@ class BackFill:
             except MarketDataFailed as failure:
                 found.trouble.append(str(failure))
                 found.again |= failure.may_pass
-                found.items += part.items
                 return
-            await received.read()
-            if not self._is_behind(due, channel, part):
+            finally:
+                # At once; whether that was all is another question.
+                await self._deliver(due, part)
+            if part.trouble or not self._is_behind(due, channel, part):
                 break
             if wait is None:
                 found.trouble.append(f"{channel}: REST is behind the stream")
@@ -266,7 +265,6 @@ class BackFill:
                 part.filled = SubscriptionSet()
                 break
             await asyncio.sleep(wait)
-        found.items += part.items
         found.filled = found.filled | part.filled
         found.trouble += part.trouble
 
@@ -295,15 +293,35 @@ class BackFill:
                 return
 
     def _is_behind(self, due: _Due, channel: Channel, part: _Found) -> bool:
-        """Whether REST lacks what the stream has brought right behind the gap."""
-        if channel not in ("trades", "quotes"):
-            return False
-        asked = set(part.filled.symbols(channel))
-        answered = {key_of(channel, symbol, item) for _, _, symbol, item in part.items}
-        behind = due.received.between(channel, due.window.to_ns, due.window.to_ns + _MARGIN_NS)
-        return any(symbol in asked and key not in answered for symbol, key in behind)
+        """Whether REST may not know all of the gap yet.
+
+        Ticks that the stream has brought right behind the gap show it, or the bar of the last
+        minute that ended in it. Where there is nothing of the kind, only time tells.
+        """
+        window = due.window
+        if ASKED[channel] == "bars":
+            last_ns = window.to_ns - window.to_ns % NS_PER_MINUTE
+            if last_ns < window.from_ns or any(
+                at_ns + NS_PER_MINUTE >= last_ns for at_ns, *_ in part.items
+            ):
+                return False
+        else:
+            asked = set(part.filled.symbols(channel))
+            answered = {key_of(channel, symbol, item) for _, _, symbol, item in part.items}
+            came = due.received.between(channel, window.to_ns, window.to_ns + _MARGIN_NS)
+            shown = [key in answered for symbol, key in came if symbol in asked]
+            if shown:
+                return not all(shown)
+        return self._clock.monotonic_ns() - window.ended_ns < _LONGEST_LAG_NS
 
     # Handing out
+
+    async def _deliver(self, due: _Due, part: _Found) -> None:
+        """Hand out what an answer has that was missed."""
+        new = await self._unknown(part, due.received)
+        await self._hand_out(new, due.received)
+        due.gap.messages += len(new)
+        self._handler.gaps.back_filled += len(new)
 
     async def _unknown(
         self, found: _Found, received: ReceivedKeys

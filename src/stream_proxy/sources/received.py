@@ -47,9 +47,12 @@ class Window:
         self._opened_exchange_ns = exchange_ns
         self.from_ns = exchange_ns - max(age_ns, 0)
         self.to_ns = exchange_ns
+        self.ended_ns = opened_ns
+        """When it was over, monotonic."""
 
     def end(self, now_ns: int) -> None:
         """The gap is over, monotonic."""
+        self.ended_ns = now_ns
         self.to_ns = self._opened_exchange_ns + now_ns - self._opened_ns
 
 

@@ -261,6 +261,25 @@ def test_rest_that_stays_behind_fills_nothing() -> None:
     assert scene.ids(scene.got) == [1, 2, 6, 7, 3, 4, 5]
 
 
+def test_where_nothing_shows_how_far_rest_is_time_must_pass() -> None:
+    """A thin symbol: nothing comes behind the gap, and REST knows of the gap only later."""
+
+    async def main(scene: Scene) -> None:
+        scene.script.lag_ns = 8 * SECOND
+        scene.happen(1)
+        await asyncio.sleep(0.5)
+        scene.lose()
+        await asyncio.sleep(5)
+        scene.happen(2, seen=False)
+        await asyncio.sleep(1)
+        scene.ready()
+        await asyncio.sleep(60)
+
+    scene = play(main)
+    assert scene.ids(scene.got) == [1, 2]
+    assert scene.gap.filling is Filling.WHOLE and scene.gap.messages == 1
+
+
 def test_what_fails_is_said_and_tried_again() -> None:
     async def main(scene: Scene) -> None:
         failure = MarketDataFailed("unreachable", "no answer, and so on", 503)
