@@ -138,7 +138,7 @@ class BackFill:
         channels = [channel for channel in self._handler.feed.channels if self._may_ask(channel)]
         age_ns = self._clock.now_ns() - gap.from_ns
         window = Window(self._handler, self._clock.now_ns(), opened_ns, age_ns)
-        return _Due(gap, ReceivedKeys(self._handler, opened_ns, channels), window)
+        return _Due(gap, ReceivedKeys(self._handler, window.began_ns, channels), window)
 
     async def run(self) -> None:
         """Fill what is due, until cancelled."""

@@ -43,6 +43,8 @@ class Window:
             silent_ns = opened_ns - newest.kept_ns
             exchange_ns = newest.received_ns - handler.behind_ns + silent_ns
             age_ns = min(max(age_ns, 0), silent_ns + NS_PER_SECOND)
+        self.began_ns = opened_ns - max(age_ns, 0)
+        """When it began, monotonic."""
         self._opened_ns = opened_ns
         self._opened_exchange_ns = exchange_ns
         self.from_ns = exchange_ns - max(age_ns, 0)
@@ -60,14 +62,14 @@ class ReceivedKeys:
     """Reads the ring from shortly before a gap on, as soon as it opens: later it may be forgotten.
 
     Args:
-        opened_ns: monotonic.
+        began_ns: when the gap began, monotonic; it may be noticed minutes later.
         channels: those that are of interest.
     """
 
-    def __init__(self, handler: FeedHandler, opened_ns: int, channels: Collection[Channel]) -> None:
+    def __init__(self, handler: FeedHandler, began_ns: int, channels: Collection[Channel]) -> None:
         self._handler = handler
-        self._ticks_from_ns = opened_ns - _TICKS_NS
-        self._position = handler.ring.before(opened_ns - _SLOW_NS)
+        self._ticks_from_ns = began_ns - _TICKS_NS
+        self._position = handler.ring.before(began_ns - _SLOW_NS)
         self._channels = {
             letter: channel
             for letter, channel in handler.feed.types.items()
