@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from heapq import heappop, heappush
+from itertools import chain, islice
 from typing import NamedTuple, Protocol, TypeAlias
 
 from stream_proxy.hub.flow import Counts, add
@@ -38,12 +39,14 @@ class Ready(NamedTuple):
     Attributes:
         messages: how many end with it; ``counts`` are the same by type.
         since_ns: since when it waits.
+        first_sequence: no message in it is older than that.
     """
 
     frame: bytes
     messages: int
     counts: Counts
     since_ns: int
+    first_sequence: int = 0
 
 
 class Changes(Protocol):
@@ -122,6 +125,7 @@ class Conflation:
         """Those that are not yet in the line, since their symbol's interval isn't over."""
         self._due: list[tuple[int, str, Symbol]] = []
         self._free_at: dict[tuple[str, Symbol], int] = {}
+        self._last_sequence = 0
         self.bytes = 0
         self.messages = 0
         self.merged = 0
@@ -146,12 +150,10 @@ class Conflation:
     @property
     def lowest_sequence(self) -> int | None:
         """The oldest message that something waiting stands for; everything before it has left."""
-        lowest = [entry.first_sequence for entry in self._held.values()][:1]
-        for entry in self._line:
-            if isinstance(entry, _Waiting):
-                lowest.append(entry.first_sequence)
-                break
-        return min(lowest, default=None)
+        # Places in the line are taken in order, but by those that had to wait for their interval.
+        line = self._line if self._rules.interval_ns else islice(self._line, 1)
+        oldest = chain(line, islice(self._held.values(), 1))
+        return min((entry.first_sequence for entry in oldest), default=None)
 
     # In
 
@@ -168,6 +170,8 @@ class Conflation:
                 self._append(message, now_ns)
             elif self._merge(message, now_ns):
                 merged[kind] = merged.get(kind, 0) + 1
+        if messages:
+            self._last_sequence = max(self._last_sequence, messages[-1].sequence)
         self.merged += sum(merged.values())
         self.left_out += sum(left_out.values())
         return merged, left_out
@@ -178,7 +182,7 @@ class Conflation:
             self._release(key, ready.since_ns)
         for slots in self._open.values():
             slots.clear()
-        self._line.append(ready)
+        self._line.append(ready._replace(first_sequence=self._last_sequence + 1))
         self.bytes += len(ready.frame)
         self.messages += ready.messages
 

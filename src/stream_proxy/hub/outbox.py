@@ -43,9 +43,9 @@ class OutboxStatistics:
 Frame: TypeAlias = Any
 """Bytes for the socket; while the outbox conflates, a `Message`."""
 
-Finish: TypeAlias = Callable[[Sequence[Message], int | None], tuple[list[bytes], Sequence[Message]]]
-"""Makes frames of messages, and gives those that are in them: some can't be said to everybody.
-Its second argument is the oldest sequence that still waits, None if nothing does."""
+Finish: TypeAlias = Callable[[Sequence[Message]], tuple[list[bytes], Sequence[Message]]]
+"""Makes frames of messages that leave, and gives those that are in them: some can't be said to
+everybody."""
 
 _PORTION_BYTES = 64 * 1024
 """What leaves at once while messages wait: what was given to the socket can't become less."""
@@ -259,7 +259,7 @@ class Outbox:
             if isinstance(portion, Ready):
                 self._leave([portion.frame], portion.counts, portion.messages, portion.since_ns)
                 continue
-            frames, carried = self._finish(portion.messages, conflation.lowest_sequence)
+            frames, carried = self._finish(portion.messages)
             counts = count_kinds(carried)
             if len(carried) < len(portion.messages):
                 self._lose(count_kinds(portion.messages), counts)

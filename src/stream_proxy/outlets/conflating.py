@@ -53,6 +53,7 @@ class ConflatingShape:
         self.transcode_whole = None
         self.sequence = 0
         """Of the last message that came by."""
+        self.positioned = isinstance(base, PositionedShape)
         self._upstream = upstream
 
     def transcode(

@@ -26,6 +26,7 @@ from stream_proxy.outlets.lag import BEHIND_SHARE, Lag, Load, Turn
 SLOW_HEADER = "Stream-Proxy-Slow"
 
 _LOOK_SECONDS = 0.1
+_EXACT_SECONDS = 1e-6
 _TELL_NS = 1_000_000_000
 _NS_PER_MS = 1_000_000
 
@@ -247,19 +248,21 @@ class SlowConsumer:
             self._outbox.follow()
             self._conflation = None
 
-    def _finish(
-        self, messages: Sequence[Message], lowest_sequence: int | None
-    ) -> tuple[list[bytes], Sequence[Message]]:
-        assert self._shape is not None
-        last = self._shape.sequence if lowest_sequence is None else lowest_sequence - 1
-        self._position = max(self._position, last)
-        return self._shape.finish(messages, self._position)
+    def _finish(self, messages: Sequence[Message]) -> tuple[list[bytes], Sequence[Message]]:
+        shape, conflation = self._shape, self._conflation
+        assert shape is not None and conflation is not None
+        if shape.positioned:
+            lowest = conflation.lowest_sequence
+            last = shape.sequence if lowest is None else lowest - 1
+            self._position = max(self._position, last)
+        return shape.finish(messages, self._position)
 
     def _wake(self, due_ns: int) -> None:
         """Something waits for its interval alone."""
         if self._due is not None:
             self._due.cancel()
-        self._due = self._loop.call_at(due_ns / 1e9, self._release)
+        # A little later: seconds as a float are less exact than nanoseconds.
+        self._due = self._loop.call_at(due_ns / 1e9 + _EXACT_SECONDS, self._release)
 
     def _release(self) -> None:
         self._due = None

@@ -200,6 +200,12 @@ scripts = st.lists(
 async def act(
     world: World, reader: Reader | None, script: list[tuple[str, Any]], *others: Reader
 ) -> None:
+    """Stop reading, until that makes a difference, and go on by the script."""
+    if reader is not None:
+        reader.speed = 0
+    world.feed([("q", "A")] * 60)
+    world.feed([("t", "A")])
+    await asyncio.sleep(0.15)
     for action, how in script:
         if action == "feed":
             world.feed(how)
