@@ -232,6 +232,9 @@ async def test_who_may_come_in(alpaca: SimulatorProcess, tmp_path: Path) -> None
         assert code == 404 and "ALPACA_LIVE_API_KEY" in text
         code, text = await status(f"/nobody{EVENTS}", **good)
         assert code == 404 and "there are: paper" in text
+        refused = 5  # by Host, by Origin (two), without keys, without such an account
+        assert app.events.counts.rejected == refused
+        assert app.events.counts.authentications_failed == 1, "who shows nothing tries nothing"
         bearer = {"Authorization": "Bearer sixteen-characters"}
         for headers in (good, bearer, good | {"Origin": "https://mine.example"}):
             async with Events(app, "", **headers) as stream:

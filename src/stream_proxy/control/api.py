@@ -260,12 +260,15 @@ def control_api(
 
     async def serve(path: str, account: str, request: Request) -> Response:
         identity = identified(request)
-        feed = _feed_for(orders, path, account, _credentials(request))
-        if events.full:
-            events.counts.rejected += 1
-            raise Refused(
-                503, "Too many consumers are connected: raise STREAM_PROXY_MAX_CONNECTIONS."
-            )
+        try:
+            feed = _feed_for(orders, path, account, _credentials(request))
+            if events.full:
+                raise Refused(
+                    503, "Too many consumers are connected: raise STREAM_PROXY_MAX_CONNECTIONS."
+                )
+        except Refused:
+            refuse()
+            raise
         try:
             wanted = read_range(request.query_params)
             cut = request.scope[CUT]
@@ -279,7 +282,10 @@ def control_api(
             raise Refused(410, stream.reason)
         return EventStreamResponse(stream, events.forget)
 
-    return Gate(RequestSpans(api, tracer), doorkeeper)
+    def refuse() -> None:
+        events.counts.rejected += 1
+
+    return Gate(RequestSpans(api, tracer), doorkeeper, refuse)
 
 
 _NOTHING_SHOWN = Credentials("", "")

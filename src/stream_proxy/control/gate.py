@@ -5,6 +5,7 @@ See ``outlets/doorkeeper.py`` for the reasons.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -21,11 +22,20 @@ class Gate:
     """An ASGI application in front of another one.
 
     Pure ASGI, since what sits between a stream and its socket must not buffer.
+
+    Args:
+        on_refused: called for each request that doesn't get further.
     """
 
-    def __init__(self, application: ASGIApp, doorkeeper: Doorkeeper) -> None:
+    def __init__(
+        self,
+        application: ASGIApp,
+        doorkeeper: Doorkeeper,
+        on_refused: Callable[[], None] = lambda: None,
+    ) -> None:
         self._application = application
         self._doorkeeper = doorkeeper
+        self._on_refused = on_refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -35,6 +45,7 @@ class Gate:
         try:
             self._judge(headers)
         except Refused as refused:
+            self._on_refused()
             await refused.response()(scope, receive, send)
             return
         scope[CUT] = partial(_cut, send)
