@@ -46,7 +46,8 @@ from stream_proxy.wire.alpaca.requests import (
     success,
 )
 
-Step = Literal["upgrade", "welcome", "auth", "subscribe", "ack", "data"]
+Step = Literal["upgrade", "welcome", "auth", "subscribe", "ack", "data", "history"]
+"""Of the conversation; the last is a question to REST, beside it."""
 STEPS: tuple[Step, ...] = get_args(Step)
 Trap = Callable[["Line"], None]
 """Does at a step what a fault does instead of what is right."""

@@ -87,6 +87,8 @@ class Visit:
     stretches: list[Stretch] = field(default_factory=list)
     errors: list[int] = field(default_factory=list)
     close_code: int | None = None
+    filled: list[int] = field(default_factory=list)
+    """What it heard marked as back-filled."""
     gaps: dict[int, int] = field(default_factory=dict)
     """By number, the gaps that it was told of, and how many messages it had heard by then."""
     left: bool = False
@@ -366,7 +368,7 @@ class Resumer(Client):
         super().__init__(name, loop, random, reception)
         self._stories: list[Visit] = []
         self._position = ""
-        self._sure = 0
+        self._sure = 0, 0
         self.resumed = 0
 
     @property
@@ -389,8 +391,8 @@ class Resumer(Client):
             self.leave(random.choice(("close", "reset", "vanish")))
 
     def take(self, visit: Visit, message: Said) -> None:
-        if not message.backfilled:
-            self._stories[-1].serials.append(message.i)
+        story = self._stories[-1]
+        (story.filled if message.backfilled else story.serials).append(message.i)
 
     def hear_control(self, visit: Visit, message: Said) -> None:
         if message.T == "gap" and self._stories:
@@ -403,10 +405,11 @@ class Resumer(Client):
             elif message.resumed is False or not self._stories:
                 self._begin_a_story(visit)
             self._position = f"{message.epoch}:{message.sequence}"
-            self._sure = len(self._stories[-1].serials)
+            self._sure = len(self._stories[-1].serials), len(self._stories[-1].filled)
 
     def _forget_what_is_unsure(self) -> None:
-        del self._stories[-1].serials[self._sure :]
+        serials, filled = self._sure
+        del self._stories[-1].serials[serials:], self._stories[-1].filled[filled:]
 
     def _begin_a_story(self, visit: Visit) -> None:
         if self._stories:

@@ -1,4 +1,6 @@
-"""Look for the first world that fails: ``python -m faults.hunt market 40``.
+"""Look for the first world that fails: ``python -m faults.hunt market 40 'half open'``.
+
+The name of a fault, if given, says what to begin with: worlds in which it strikes alone.
 
 Exits with 1 when one was found, and says after how many.
 """
@@ -13,10 +15,14 @@ from faults.play import play
 from faults.script import Script
 from faults.strike import FAULTS
 
+_FIRST_WORLDS = 5
 
-def worlds(world: str) -> Iterator[Callable[[], list[str]]]:
+
+def worlds(world: str, first: str) -> Iterator[Callable[[], list[str]]]:
     """Worlds without end; those of the market begin with each fault alone."""
     if world == "market":
+        for seed in range(_FIRST_WORLDS if first else 0):
+            yield lambda seed=seed: play(Script.alone(first, seed)).complaints  # type: ignore[misc]
         for name in sorted(FAULTS):
             yield lambda name=name: play(Script.alone(name)).complaints  # type: ignore[misc]
     seed = 0
@@ -29,8 +35,8 @@ def worlds(world: str) -> Iterator[Callable[[], list[str]]]:
 
 
 def main() -> None:
-    world, most = sys.argv[1], int(sys.argv[2])
-    for number, run in enumerate(worlds(world), 1):
+    world, most, first = sys.argv[1], int(sys.argv[2]), "".join(sys.argv[3:])
+    for number, run in enumerate(worlds(world, first), 1):
         complaints = run()
         if complaints:
             print(f"{number}: {complaints[0].splitlines()[0][:160]}")

@@ -1,4 +1,4 @@
-"""Faults of what Alpaca says, and when: U5, U17 to U31."""
+"""Faults of what Alpaca says, and when: U5, U17 to U31, U33."""
 
 from __future__ import annotations
 
@@ -169,6 +169,7 @@ def garbage(strike: Strike) -> None:
     )
 
     def say(line: Line, ticks: list[Tick]) -> None:
+        strike.world.sent_unreadable = True
         line.far.write(server_frame(BINARY, random.choice(bombs)))
         line.send(ticks)
 
@@ -183,6 +184,7 @@ def damaged(strike: Strike) -> None:
         good = [market.item(tick) for tick in ticks]
         bad = codec.encode({"T": ["t"], "S": 5})
         payload = codec.join([*good[:1], bad, *good[1:]])
+        strike.world.sent_unreadable = True
         line.say(payload, [tick.serial for tick in ticks])
 
     _instead(strike, say)
@@ -223,6 +225,7 @@ def odd_order(strike: Strike) -> None:
             case 1:
                 line.send(ticks[::-1])
             case _:
+                strike.world.odd_times = True
                 line.send(ticks, random.choice((-_HOUR_SECONDS, _HOUR_SECONDS, 1e6)))
 
     _instead(strike, say)
@@ -248,6 +251,27 @@ def _drop_at(step: Step) -> Callable[[Strike], None]:
         strike.at_next(step, drop)
 
     return commit
+
+
+@fault("U30", "the connection ends during back-filling", weight=0.7)
+def reset_in_back_fill(strike: Strike) -> None:
+    strike.in_wait("history", lambda line: line.drop())
+    strike.make_it_reconnect()
+
+
+@fault("U33", "REST fails, is slow, or lags behind the stream", weight=2.0)
+def rest_fails(strike: Strike) -> None:
+    history, seconds = strike.world.history, strike.random.uniform(1.0, 60.0)
+    strike.fired(seconds)
+    match strike.random.randrange(3):
+        case 0:
+            history.fails_until = strike.now + seconds
+        case 1:
+            history.slow_until = strike.now + seconds
+        case _:
+            history.lags_until = strike.now + seconds
+            history.lag_seconds = strike.random.uniform(0.5, 20.0)
+    strike.make_it_reconnect()
 
 
 for _step in ("upgrade", "welcome", "auth", "subscribe", "ack"):

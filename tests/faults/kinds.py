@@ -95,7 +95,9 @@ ROWS = {
             ("clock jump",),
         ),
         Row("U29", "burst of fifty times, then silence", "load"),
-        Row("U30", "disconnect during subscribe, auth, drain", "timing", ("at a moment",)),
+        Row(
+            "U30", "disconnect during subscribe, auth, back-fill, drain", "timing", ("at a moment",)
+        ),
         Row("U31", "accepted, then closed, for ever", "timing", real=(_FAULTS,)),
         Row(
             "U32",

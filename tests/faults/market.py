@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -17,6 +17,7 @@ from simulation.virtual_time import START_NS
 from stream_proxy.wire.alpaca.codec import Codec
 
 CHANNELS = {"t": "trades", "q": "quotes", "b": "bars", "s": "statuses"}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WAY_SECONDS = 0.05
 """How long a message travels that was never sent, at most."""
 
@@ -38,6 +39,13 @@ class Tick:
     @property
     def channel(self) -> str:
         return CHANNELS[self.kind]
+
+
+def at_ns(tick: Tick) -> int:
+    """The time that a message bears: a bar's is the beginning of its minute."""
+    if tick.kind == "b":
+        return START_NS + (round(tick.born) - 60) * 1_000_000_000
+    return START_NS + round(tick.born * 1e6) * 1000
 
 
 class Market:
@@ -98,7 +106,7 @@ class Market:
         return self._codec.encode(self.fields(tick, at_seconds))
 
     def fields(self, tick: Tick, at_seconds: float = 0.0) -> dict[str, Any]:
-        at = datetime.fromtimestamp(START_NS / 1e9 + tick.born + at_seconds, UTC)
+        at = _EPOCH + timedelta(microseconds=at_ns(tick) // 1000, seconds=at_seconds)
         fields: dict[str, Any] = {"T": tick.kind, "S": tick.symbol, "i": tick.serial, "t": at}
         match tick.kind:
             case "t":

@@ -214,6 +214,7 @@ def violation(strike: Strike) -> None:
         strike.random.randbytes(64),
     )
     strike.fired()
+    strike.world.sent_unreadable = True
     line.far.write(strike.random.choice(ways))
     # Whoever breaks the protocol once is not to be trusted with what follows.
     line.end()

@@ -1,7 +1,7 @@
 """Plant a bug in a copy of the program and let the bench look for it.
 
-Each file of ``planted/`` is a patch against the repository, behind two lines that say what the bug
-is and in which world it can be found. A bug that is not found makes every zero of the bench
+Each file of ``planted/`` is a patch against the repository, behind lines that say what the bug is,
+in which world it can be found, and which fault to begin with, to save time. A bug that is not found makes every zero of the bench
 doubtful; a patch that does not apply any more is an error, not a success.
 """
 
@@ -21,8 +21,8 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
 PATCHES = sorted((Path(__file__).parent / "planted").glob("*.patch"))
-_MOST_WORLDS = 160
-_LONGEST_SECONDS = 600.0
+_MOST_WORLDS = 100
+_LONGEST_SECONDS = 1800.0
 _FOUND = 1
 
 
@@ -49,6 +49,7 @@ def hunt(patch: Path, most_worlds: int = _MOST_WORLDS) -> Hunt:
     text = patch.read_text()
     world = re.search(r"^World: (market|orders)$", text, re.MULTILINE)
     assert world is not None, f"{patch.name} does not say where its bug can be found"
+    first = re.search(r"^Fault: (.+)$", text, re.MULTILINE)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
@@ -66,7 +67,10 @@ def hunt(patch: Path, most_worlds: int = _MOST_WORLDS) -> Hunt:
             raise DoesNotApply(f"{patch.name}: {applied.stdout}{applied.stderr}")
         _interpret_what_was_patched(copy, text)
         found = subprocess.run(
-            [sys.executable, "-m", "faults.hunt", world.group(1), str(most_worlds)],
+            [
+                *(sys.executable, "-m", "faults.hunt", world.group(1), str(most_worlds)),
+                *([first.group(1)] if first else []),
+            ],
             env={**os.environ, "PYTHONPATH": f"{copy / 'src'}:{_ROOT / 'tests'}:{_ROOT}"},
             capture_output=True,
             text=True,

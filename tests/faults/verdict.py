@@ -93,6 +93,12 @@ def _expected(world: World, visit: Visit) -> Iterator[_Expected]:
 def _fidelity(world: World, client: Client, visit: Visit, verdict: Verdict) -> None:
     expected = deque(_expected(world, visit))
     heard = visit.serials[_last_values(world, client, visit, verdict) :]
+    if not client.told_of_gaps:
+        heard = _without_filled_bars(world, visit, heard)
+    twice = len(visit.filled) - len(set(visit.filled) - set(heard))
+    if twice and not world.odd_times:
+        verdict.duplicated += twice
+        verdict.complaints.append(f"{client.name} heard {twice} again, as back-filled")
     wanted = Counter(one.serial for one in expected)
     found = Counter(heard)
     twice = sum(n - wanted[serial] for serial, n in found.items() if n > wanted[serial] > 0)
@@ -133,6 +139,20 @@ def _fidelity(world: World, client: Client, visit: Visit, verdict: Verdict) -> N
         if late and not _is_slow(world, client):
             verdict.lost += len(late)
             verdict.complaints.append(f"{client.name} never heard {late[:5]}, {len(late)} in all")
+
+
+def _without_filled_bars(world: World, visit: Visit, heard: list[int]) -> list[int]:
+    """What came live: minute bars that were missed come to everybody, as if they came late."""
+    arrived = {serial for read in world.read_log for serial in read.serials}
+    live = []
+    for serial in heard:
+        tick = world.market.ticks[serial]
+        # One of before may have come to the proxy's former life.
+        if tick.kind == "b" and (serial not in arrived or tick.born < visit.began):
+            visit.filled.append(serial)
+        else:
+            live.append(serial)
+    return live
 
 
 def _last_values(world: World, client: Client, visit: Visit, verdict: Verdict) -> int:
@@ -185,6 +205,7 @@ def _completeness(
         gaps = _flagged(world, life, owed)
         if gaps:
             verdict.flagged += 1
+            _filled(client, visit, life, owed, gaps, verdict)
             if client.told_of_gaps and not known & set(gaps):
                 known.update(gaps)
                 _told(world, client, visit, owed, gaps, verdict)
@@ -224,6 +245,22 @@ def _flagged(world: World, life: Life, tick: Tick) -> list[int]:
         and (gap.to_ns is None or from_ns <= gap.to_ns)
         and gap.topics.covers(tick.channel, tick.symbol)
     ]
+
+
+def _filled(
+    client: Client, visit: Visit, life: Life, missing: Tick, gaps: list[int], verdict: Verdict
+) -> None:
+    """Whether what a gap says was filled, was."""
+    if visit.ended is not None or not client.told_of_gaps or missing.serial in visit.filled:
+        return
+    for gap in life.gaps:
+        if gap.number in gaps and gap.filled.covers(missing.channel, missing.symbol):
+            verdict.lost += 1
+            verdict.complaints.append(
+                f"gap {gap.number} says that {missing.channel} {missing.symbol} was filled; "
+                f"{client.name} did not get {missing.serial}"
+            )
+            return
 
 
 def _told(
@@ -318,6 +355,8 @@ def _counts(world: World, verdict: Verdict) -> None:
             verdict.complaints.append(
                 f"counts {counted[kind]} messages of type {kind} as delivered, wrote {written[kind]}"
             )
+    if any(life.handler.bad_messages for life in world.lives) and not world.sent_unreadable:
+        verdict.complaints.append("could not read what was fine")
     for life in world.lives:
         for connection in life.outlet.connections:
             if connection.outbox.peak_queued_bytes > LIMITS.outbox_bytes:

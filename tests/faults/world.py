@@ -21,6 +21,7 @@ import picows.api
 
 from faults.alpaca import KEY, SECRET, Alpaca, Line
 from faults.consumer import TEMPERS, Client
+from faults.history import SimulatedHistory
 from faults.market import Market
 from faults.network import End, NetworkLoop, Tag, vanish
 from faults.script import FIRST_SECONDS, Fault, Script
@@ -35,6 +36,7 @@ from stream_proxy.outlets.limits import ConsumerLimits
 from stream_proxy.outlets.orders import OrderPath
 from stream_proxy.outlets.websocket import WebSocketOutlet
 from stream_proxy.sources.alpaca import AlpacaSource, SourceTimings
+from stream_proxy.sources.back_fill import BackFill, BackFillLimits
 from stream_proxy.sources.connector import PicowsConnect
 from stream_proxy.state.gaps import Gap
 from stream_proxy.wire.alpaca.codec import CODECS
@@ -46,10 +48,11 @@ SYMBOLS = ["AAPL", "MSFT", "TSLA", "NVDA"]
 FEED = FEEDS["sip"]
 TIMINGS = SourceTimings(silence_shortest_seconds=10.0, silence_longest_seconds=60.0)
 """The product's own, but for the patience with silence: a mute line is to be found within a world."""
-LIMITS = ConsumerLimits(outbox_bytes=16_000, ping_seconds=20.0, pong_seconds=40.0)
+LIMITS = ConsumerLimits(outbox_bytes=4_000, outbox_age_seconds=60.0)
 """The product's own, but for the size of a queue: a stalled reader fills this one in minutes."""
-RING_BYTES, RING_SECONDS = 60_000, 90.0
+RING_BYTES, RING_SECONDS = 60_000, 120.0
 """Little enough that who is away for long can't go on where it was."""
+BACK_FILL = BackFillLimits(messages=5000, seconds=30.0)
 _LOOK_SECONDS = 5.0
 _NOTICED_SECONDS = 21.0
 """A dead line is found by a ping every 10 s and 10 s of patience; looked at four times a second."""
@@ -84,6 +87,7 @@ class Life:
     source: AlpacaSource
     outlet: WebSocketOutlet
     running: asyncio.Task[None]
+    filling: asyncio.Task[None]
     began: float
     ended: float | None = None
     ending: bool = False
@@ -124,6 +128,7 @@ class World:
             loop, self._fork("market"), codec, SYMBOLS, script.rate, self.alpaca.tell
         )
         self.alpaca.market = self.market
+        self.history = SimulatedHistory(self.alpaca, self.market)
         self.alpaca.on_near_end = self._dialled
         self.alpaca.on_unsubscribe = self._unsubscribed
         loop.dial = self.alpaca.dial
@@ -133,6 +138,10 @@ class World:
         self.read_log: list[Read] = []
         self.strikes: list[Struck] = []
         self.complaints: list[str] = []
+        self.odd_times = False
+        """Whether messages bore wrong times: then what was missed can't be told by time."""
+        self.sent_unreadable = False
+        """Whether Alpaca sent anything that can't be read."""
         self.reading = False
         self.looks = 0
         self._pending: list[Struck] = []
@@ -160,12 +169,14 @@ class World:
             self.loop.call_at(fault.at, self._commit, fault)
         await asyncio.sleep(self.script.seconds)
         self.alpaca.forgive()
+        self.history.fails_until = self.history.slow_until = self.history.lags_until = 0.0
         await asyncio.sleep(self.script.calm_seconds)
         self._end()
         return judge(self)
 
     def _end(self) -> None:
-        for task in self._tasks:
+        bearers = [life.filling for life in self.lives] + [life.running for life in self.lives]
+        for task in [*self._tasks, *bearers]:
             if task.done() and not task.cancelled() and task.exception():
                 self.complaints.append(f"a task failed: {task.exception()!r}")
         if self.life is None:
@@ -225,13 +236,21 @@ class World:
             random=self._fork(f"source {self._starts}"),
             hours=AlwaysOpen(),
             timings=TIMINGS,
+            latest=self.history,
         )
+        back_fill = BackFill(handler, self.history, self.clock, BACK_FILL)
         outlet = WebSocketOutlet(_Lobby(handler), Doorkeeper(None, (), ()), LIMITS)
         source.on_status = lambda: self._status_changed(handler, outlet)
-        handler.on_gap = lambda gap: outlet.gap_changed(handler, gap)
+
+        def gap_changed(gap: Gap) -> None:
+            outlet.gap_changed(handler, gap)
+            back_fill.gap_changed(gap)
+
+        handler.on_gap = gap_changed
         running = self.loop.create_task(source.run())
+        filling = self.loop.create_task(back_fill.run())
         outlet.start()
-        self.life = Life(handler, source, outlet, running, self.loop.time())
+        self.life = Life(handler, source, outlet, running, filling, self.loop.time())
         self.lives.append(self.life)
 
     def _status_changed(self, handler: FeedHandler, outlet: WebSocketOutlet) -> None:
@@ -251,6 +270,7 @@ class World:
         life.keep(self.loop.time())
         self.life = None
         life.running.cancel()
+        life.filling.cancel()
         for line in self.alpaca.lines:
             line.near.abort()
         if life.outlet._task is not None:
@@ -269,6 +289,7 @@ class World:
             self._task(self._drain(life))
 
     async def _drain(self, life: Life) -> None:
+        life.filling.cancel()
         await life.source.stop()
         await life.outlet.stop(_DRAIN_SECONDS)
         await asyncio.wait([life.running], timeout=6)
