@@ -442,6 +442,7 @@ def _limits(settings: Settings) -> ConsumerLimits:
         outbox_bytes=settings.outbox_bytes,
         outbox_age_seconds=settings.outbox_age_seconds,
         connections=settings.max_connections,
+        connections_per_second=settings.max_connections_per_second,
         binary_order_frames=settings.order_frames == "binary",
         slow_policy=read_slow_policy(settings.slow_policy),
     )

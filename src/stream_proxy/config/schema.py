@@ -229,6 +229,11 @@ class Settings(BaseModel):
 
     # Consumers
     max_connections: int = Field(10_000, ge=1, description="Consumers at the same time.")
+    max_connections_per_second: float = Field(
+        2000,
+        ge=1,
+        description="So many are let in at the most; when all come back at once, the others wait.",
+    )
     max_subscriptions: int = Field(50_000, ge=1, description="Topics of one consumer.")
     max_message_bytes: int = Field(1 << 20, ge=1024, description="Largest message of a consumer.")
     max_messages_per_second: float = Field(

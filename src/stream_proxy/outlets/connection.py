@@ -95,6 +95,16 @@ class ServedConnection(WebSocketConnection):
         super().connection_made(transport)
         # Not before: after a failed TLS handshake nobody would ever take it off the list.
         self.outlet.connections[self] = None
+        wait_seconds = self.outlet.turnstile.wait_seconds(self._loop.time())
+        if wait_seconds:
+            self.transport.pause_reading()
+            self._deadline += wait_seconds
+            self._loop.call_later(wait_seconds, self._come_in)
+
+    def _come_in(self) -> None:
+        """Its turn has come."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
     # Handshake
 

@@ -42,6 +42,7 @@ class ConsumerLimits:
     outbox_bytes: int = 8 << 20
     outbox_age_seconds: float = 30.0
     connections: int = 10_000
+    connections_per_second: float = 2000.0
     binary_order_frames: bool = True
     slow_policy: SlowPolicy = DISCONNECT
 

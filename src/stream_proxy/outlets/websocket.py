@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -17,9 +18,11 @@ from stream_proxy.outlets.connection import Dialog, ServedConnection
 from stream_proxy.outlets.consumer_status import ConsumerStatus, consumer_status
 from stream_proxy.outlets.continuity import PositionedShape
 from stream_proxy.outlets.doorkeeper import Doorkeeper
+from stream_proxy.outlets.farewell import say_goodbye
 from stream_proxy.outlets.limits import CLOSE_GOING_AWAY, ConsumerLimits, OutletCounts
 from stream_proxy.outlets.market_data import MarketDataDialog
 from stream_proxy.outlets.orders import OrderDialog, OrderPath
+from stream_proxy.outlets.turnstile import Turnstile
 from stream_proxy.runtime.tracing import NO_TRACER, Tracer
 from stream_proxy.runtime.websocket_server import WebSocketConnection
 from stream_proxy.state.gaps import Gap
@@ -58,6 +61,7 @@ class WebSocketOutlet:
         self.positioned: dict[tuple[FeedHandler, str], PositionedShape] = {}
         """One for each feed and codec: clients share frames only through the same object."""
         self.stopping = False
+        self.turnstile = Turnstile(limits.connections_per_second)
         self._log = structlog.get_logger("stream_proxy.websocket")
         self._task: asyncio.Task[None] | None = None
 
@@ -178,10 +182,17 @@ class WebSocketOutlet:
         self.stopping = True
         if self._task is not None:
             self._task.cancel()
-        for connection in list(self.connections):
-            connection.goodbye(CLOSE_GOING_AWAY, "the proxy is going down")
-        deadline = asyncio.get_running_loop().time() + timeout_seconds
-        while self.connections and asyncio.get_running_loop().time() < deadline:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        flushed_by = loop.time() + timeout_seconds / 4
+        while loop.time() < flushed_by and any(c.outbox.queued_bytes for c in self.connections):
+            await asyncio.sleep(0.02)
+        farewells = [
+            partial(connection.goodbye, CLOSE_GOING_AWAY, "the proxy is going down")
+            for connection in self.connections
+        ]
+        await say_goodbye(farewells, timeout_seconds / 2)
+        while self.connections and loop.time() < deadline:
             await asyncio.sleep(0.02)
         for connection in list(self.connections):
             connection.abort()

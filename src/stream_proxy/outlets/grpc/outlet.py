@@ -20,6 +20,7 @@ from stream_proxy.hub.outbox import Outbox
 from stream_proxy.model.feeds import Feed
 from stream_proxy.outlets.consumer_status import ConsumerStatus
 from stream_proxy.outlets.doorkeeper import Doorkeeper
+from stream_proxy.outlets.farewell import say_goodbye
 from stream_proxy.outlets.grpc.back_fill import GrpcForm
 from stream_proxy.outlets.grpc.call import StreamingCall
 from stream_proxy.outlets.grpc.call_spans import call_span
@@ -328,9 +329,8 @@ class GrpcOutlet:
         self._health_service.end()
         if self._task is not None:
             self._task.cancel()
-        for call in list(self.calls):
-            call.goodbye()
         deadline = asyncio.get_running_loop().time() + timeout_seconds
+        await say_goodbye([call.goodbye for call in self.calls], timeout_seconds / 2)
         while self.calls or self._health_service.watchers:
             if asyncio.get_running_loop().time() > deadline:
                 break
