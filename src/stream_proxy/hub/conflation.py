@@ -73,20 +73,23 @@ class Rules(NamedTuple):
     """What becomes less, by wire type.
 
     Attributes:
-        newest: of these the newest of a symbol is enough.
+        newest: of this the newest of a symbol is enough.
         added_up: these are added up.
         left_out: these are not kept at all.
         interval_ns: so much time is between two of ``newest`` of a symbol; 0 for none.
     """
 
-    newest: frozenset[str]
+    newest: str
     added_up: Mapping[str, OpenChanges] = {}
     left_out: frozenset[str] = frozenset()
     interval_ns: int = 0
 
 
 class _Waiting:
-    """A message in the line, and since when its place is taken."""
+    """A message in the line, and since when its place is taken.
+
+    Its size is that of the first there: quotes of one symbol differ by a few bytes.
+    """
 
     __slots__ = ("changes", "first_sequence", "message", "since_ns", "size")
 
@@ -111,14 +114,14 @@ class Conflation:
     Attributes:
         bytes, messages: what waits now.
         merged, left_out: what newer messages stand for, and what was not kept, so far.
-        longest_ns: the longest that a place was taken when another message was merged into it.
+        longest_ns: the longest that a place was taken by messages that became one.
         on_held: called with the time when the first message that waits for its interval is due.
     """
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._line: deque[_Waiting | Ready] = deque()
-        kinds = (*rules.newest, *rules.added_up)
+        kinds = (rules.newest, *rules.added_up)
         self._open: dict[str, dict[Symbol, _Waiting]] = {kind: {} for kind in kinds}
         """Those in the line that may still be replaced."""
         self._held: dict[tuple[str, Symbol], _Waiting] = {}
@@ -161,15 +164,24 @@ class Conflation:
         """Take messages; give, by type, what is merged into others now and what is left out."""
         merged: Counts = {}
         left_out: Counts = {}
+        newest = self._rules.newest
+        in_line = self._open[newest].get
+        replaced = 0
         for message in messages:
             kind = message.kind
-            if kind in self._rules.left_out:
+            if kind == newest and (slot := in_line(message.symbol)) is not None:
+                # Nearly all that comes while nothing is taken, so it has to cost little.
+                slot.message = message
+                replaced += 1
+            elif kind in self._rules.left_out:
                 left_out[kind] = left_out.get(kind, 0) + 1
             elif kind not in self._open:
                 self._settle(message.symbol, now_ns)
                 self._append(message, now_ns)
             elif self._merge(message, now_ns):
                 merged[kind] = merged.get(kind, 0) + 1
+        if replaced:
+            merged[newest] = merged.get(newest, 0) + replaced
         if messages:
             self._last_sequence = max(self._last_sequence, messages[-1].sequence)
         self.merged += sum(merged.values())
@@ -191,7 +203,6 @@ class Conflation:
         key = message.kind, message.symbol
         slot = self._held.get(key) or self._open[message.kind].get(message.symbol)
         if slot is not None and self._replace(slot, message):
-            self.longest_ns = max(self.longest_ns, now_ns - slot.since_ns)
             return True
         if now_ns < self._free_at.get(key, 0):
             self._hold(key, message, now_ns)
@@ -202,16 +213,15 @@ class Conflation:
 
     def _replace(self, slot: _Waiting, message: Message) -> bool:
         opener = self._rules.added_up.get(message.kind)
-        if opener is None:
-            size = len(message.item) + OVERHEAD_BYTES
-        else:
+        if opener is not None:
             changes = slot.changes or opener(slot.message.item)
             if changes is None or not changes.add(message.item):
                 return False
             slot.changes = changes
             size = changes.size_bytes + OVERHEAD_BYTES
-        self.bytes += size - slot.size
-        slot.message, slot.size = message, size
+            self.bytes += size - slot.size
+            slot.size = size
+        slot.message = message
         return True
 
     def _append(self, message: Message, now_ns: int) -> _Waiting:
@@ -231,7 +241,7 @@ class Conflation:
     # One in an interval
 
     def _begin_interval(self, key: tuple[str, Symbol], now_ns: int) -> None:
-        if self._rules.interval_ns and key[0] in self._rules.newest:
+        if self._rules.interval_ns and key[0] == self._rules.newest:
             self._free_at[key] = now_ns + self._rules.interval_ns
 
     def _hold(self, key: tuple[str, Symbol], message: Message, now_ns: int) -> None:
@@ -287,6 +297,8 @@ class Conflation:
 
     def _leave(self, entry: _Waiting, now_ns: int) -> Message:
         message = entry.message
+        if message.sequence != entry.first_sequence:
+            self.longest_ns = max(self.longest_ns, now_ns - entry.since_ns)
         self.bytes -= entry.size
         self.messages -= 1
         slots = self._open.get(message.kind)

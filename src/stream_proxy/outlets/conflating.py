@@ -30,7 +30,7 @@ def rules_for(policy: SlowPolicy, upstream: Codec) -> Rules:
     open_changes: OpenChanges = partial(BookChanges.of, upstream)
     left_out = frozenset((_TRADE, _QUOTE) if policy.kind == "bars" else ())
     return Rules(
-        newest=frozenset((_QUOTE,)),
+        newest=_QUOTE,
         added_up={_BOOK: open_changes},
         left_out=left_out,
         interval_ns=policy.sample_ms * _NS_PER_MS,

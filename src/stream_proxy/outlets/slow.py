@@ -54,7 +54,7 @@ class LagReport:
         lag_ms: how long the oldest of what waits has waited.
         merged, left_out: messages that newer ones stand for, and that were not kept, since it fell
             behind.
-        oldest_ms: how old the oldest that a newer one stands for was then.
+        oldest_ms: the longest that a place was taken by messages that became one.
     """
 
     state: str

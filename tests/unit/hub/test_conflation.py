@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stream_proxy.hub.conflation import OVERHEAD_BYTES, Conflation, Message, Ready, Rules
 
-QUOTES = frozenset({"q"})
+QUOTES = "q"
 SYMBOLS = ("A", "B", "C")
 
 
@@ -234,9 +234,11 @@ def test_what_is_left_out_is_counted() -> None:
 def test_ages() -> None:
     """The line is as old as the place at its head, whatever stands there now."""
     conflation = Conflation(Rules(QUOTES))
-    conflation.put([Message("q", "A", b"1")], 100)
-    conflation.put([Message("q", "A", b"2")], 170)
-    assert (conflation.since_ns, conflation.longest_ns) == (100, 70)
+    conflation.put([Message("q", "A", b"1", 1)], 100)
+    conflation.put([Message("q", "A", b"2", 2), Message("q", "B", b"3", 3)], 170)
+    assert (conflation.since_ns, conflation.longest_ns) == (100, 0)
+    conflation.take(OVERHEAD_BYTES, 180)
+    assert (conflation.since_ns, conflation.longest_ns) == (170, 80)
     assert conflation.clear() == {"q": 1}
     assert conflation.since_ns is None
 
