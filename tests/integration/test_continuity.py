@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.msgpack import Ext
 
 from harness.consumers import consumer
 from harness.follower import follower
@@ -14,6 +17,7 @@ from harness.proxies import running_app
 from harness.simulated import SimulatorProcess, simulator
 from harness.waiting import eventually
 from stream_proxy.feed.upstream_status import UpstreamState
+from stream_proxy.model.time import parse_rfc3339, timestamp_ns
 
 EVERYTHING: dict[str, list[str]] = {"trades": ["*"], "quotes": ["*"]}
 SOME: dict[str, list[str]] = {"trades": ["AAPL", "MSFT"], "quotes": ["AAPL"], "bars": ["*"]}
@@ -23,6 +27,11 @@ SOME: dict[str, list[str]] = {"trades": ["AAPL", "MSFT"], "quotes": ["AAPL"], "b
 def alpaca() -> Iterator[SimulatorProcess]:
     with simulator("--rate", "3000", "--symbols", "40") as process:
         yield process
+
+
+def instant(message: dict[str, Any]) -> int:
+    value = message["t"]
+    return timestamp_ns(value) if isinstance(value, Ext) else parse_rfc3339(value)
 
 
 def from_first_of(part: list[Any], whole: list[Any]) -> list[Any]:
@@ -144,3 +153,45 @@ async def test_an_open_gap_is_told_to_who_comes_into_it(alpaca: SimulatorProcess
                 assert late.own("gap")[0]["to"] is None
                 httpx.delete(alpaca.control + "/faults", trust_env=False).raise_for_status()
                 await eventually(lambda: late.own("gap")[-1]["to"] is not None, 20, "over")
+
+
+@pytest.mark.timeout(300)
+async def test_away_for_long_at_full_speed() -> None:
+    """Complete, in order, and caught up at once: ``AWAY_SECONDS`` and ``AWAY_RATE`` set how long."""
+    seconds = float(os.environ.get("AWAY_SECONDS", "3"))
+    rate = int(os.environ.get("AWAY_RATE", "5000"))
+    with simulator("--rate", str(rate), "--symbols", "100", "--history-minutes", "0") as busy:
+        async with running_app(busy.streams, feeds=["iex"]) as app:
+            url = f"{app.addresses()[0]}/v2/iex"
+            async with follower(url, "msgpack") as first:
+                await first.subscribe(**EVERYTHING)
+                await eventually(lambda: len(first.data) > rate / 2, 30)
+            handler = app.handlers["iex"]
+            # Somebody else keeps the feed going.
+            async with consumer(url, "msgpack") as steady:
+                await steady.subscribe(**EVERYTHING)
+                until = time.monotonic() + seconds
+                await eventually(lambda: time.monotonic() > until, seconds + 30)
+                began, query = time.monotonic(), f"resume={first.position}"
+                async with follower(url, "msgpack", query, max_queue=None) as again:
+                    await again.subscribe(**EVERYTHING)
+                    await eventually(
+                        lambda: any(p.get("live") for p in again.own("position")), 60, "caught up"
+                    )
+                    took = time.monotonic() - began
+                    end = len(again.data) + rate // 2
+                    await eventually(lambda: len(again.data) > end, 30)
+                    first_sequence = int(first.position.rpartition(":")[2])
+                    last = again.own("position")[-1]["sequence"]
+                    # Each message of the feed was wanted, so their number says that none is missing.
+                    assert len(again.settled()) == last - first_sequence
+                    times = [instant(m) for m in again.settled()]
+                    assert times == sorted(times)
+                    print(f"away {seconds:g} s at {rate}/s: caught up in {took:.2f} s")
+                    question = {"from": first.position, "to": again.position}
+                    async with httpx.AsyncClient(
+                        base_url=app.http_address, trust_env=False
+                    ) as http:
+                        answer = (await http.get("/v1/continuity", params=question)).json()
+                    assert answer["complete"] and not answer["back_filled"]
+            assert handler.gaps.count == 0
