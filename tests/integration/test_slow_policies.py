@@ -154,6 +154,18 @@ def _last(fast: TestConsumer, kinds: str) -> list[dict[str, Any]]:
     return [message for message in fast.decoded() if message["T"] in kinds][-1:]
 
 
+def quotes(
+    grpc_channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...] = (), **fields: Any
+) -> Any:
+    """A call for all quotes, which nobody reads yet."""
+    method = grpc_channel.unary_stream(
+        "/cream.v1.StreamProxyService/StreamQuotes",
+        request_serializer=pb.StreamQuotesRequest.SerializeToString,
+        response_deserializer=pb.StreamQuotesResponse.FromString,
+    )
+    return method(pb.StreamQuotesRequest(feed="sip", **fields), metadata=metadata)
+
+
 async def test_a_grpc_call_conflates(alpaca: SimulatorProcess) -> None:
     """By its request; told in notices, first in line, with the last quote of each symbol right."""
     async with (
@@ -162,12 +174,7 @@ async def test_a_grpc_call_conflates(alpaca: SimulatorProcess) -> None:
         grpc.aio.insecure_channel(app.grpc_address) as grpc_channel,
     ):
         await fast.subscribe(quotes=["*"])
-        method = grpc_channel.unary_stream(
-            "/cream.v1.StreamProxyService/StreamQuotes",
-            request_serializer=pb.StreamQuotesRequest.SerializeToString,
-            response_deserializer=pb.StreamQuotesResponse.FromString,
-        )
-        call = method(pb.StreamQuotesRequest(feed="sip", notices=True, slow_policy="conflate"))
+        call = quotes(grpc_channel, notices=True, slow_policy="conflate")
         await call.initial_metadata()
         (served,) = app.grpc.outlet.calls
         await alpaca.order("/start")
@@ -244,6 +251,22 @@ async def test_who_chooses(alpaca: SimulatorProcess) -> None:
                 (row,) = app.outlet.consumer_statuses(0)
                 assert (row.slow_policy, row.gets) == (expected, "live")
             await eventually(lambda: not app.outlet.connections)
+        async with grpc.aio.insecure_channel(app.grpc_address) as calls:
+            shown = (("apca-api-key-id", "two"), ("apca-api-secret-key", "s" * 16))
+            for expected, wanted, metadata in (
+                ("sample=500", "", ()),
+                ("conflate", "", (("stream-proxy-slow", "conflate"),)),
+                ("bars", "bars", (("stream-proxy-slow", "conflate"),)),
+            ):
+                begun = quotes(calls, (*shown, *metadata), slow_policy=wanted)
+                async with StreamingCall(begun) as call:
+                    await call.begun()
+                    (row,) = app.grpc.outlet.consumer_statuses(0)
+                    assert row.slow_policy == expected
+                await eventually(lambda: not app.grpc.outlet.calls)
+            async with StreamingCall(quotes(calls, shown, slow_policy="conflated")) as call:
+                answer = await call.refused()
+                assert (answer.code, answer.reason) == ("INVALID_ARGUMENT", "UNKNOWN_POLICY")
         with pytest.raises(InvalidStatus) as refused:
             await connect(f"{url}?slow=sample", proxy=None)
         assert refused.value.response.status_code == 400

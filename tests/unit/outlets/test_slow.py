@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -119,9 +119,10 @@ def virtually(main: Coroutine[Any, Any, T]) -> T:
 class World:
     """A feed of numbered messages and its readers."""
 
-    def __init__(self, feed: str = "sip") -> None:
+    def __init__(self, feed: str = "sip", **settings: Any) -> None:
         self.loop = asyncio.get_running_loop()
-        self.handler = FeedHandler(FEEDS[feed], MSGPACK, VirtualClock(self.loop), epoch="e")
+        clock = VirtualClock(self.loop)
+        self.handler = FeedHandler(FEEDS[feed], MSGPACK, clock, epoch="e", **settings)
         self.sent: list[dict[str, Any]] = []
 
     def reader(self, policy: str, codec: str = "msgpack", *, positions: bool = False) -> Reader:
@@ -439,6 +440,52 @@ def test_order_books_add_up() -> None:
         assert len(reader.data("o")) < 100
         assert [m["T"] for m in reader.data() if m["T"] == "t"] == ["t"] * 3
         check_flow(world, reader)
+
+    virtually(main())
+
+
+class Resumed:
+    """Hears how a reader comes forward."""
+
+    is_live = False
+
+    def lost(self, after: int, until: int) -> None:
+        raise AssertionError("the ring holds everything")
+
+    def live(self) -> None:
+        self.is_live = True
+
+
+@pytest.mark.parametrize("policy", ["conflate", "sample=100"])
+def test_who_resumes_is_not_behind(policy: str) -> None:
+    """What it missed comes as fast as it takes it, and nothing of that is merged."""
+
+    async def main() -> None:
+        world = World(ring_bytes=1 << 20, ring_seconds=1000)
+        stays = world.reader("disconnect")
+        stays.subscribe("trades", "quotes")
+        for _ in range(50):
+            world.feed([("q", "A"), ("t", "B")] * 10)
+        reader, resumed = world.reader(policy), Resumed()
+        reader.speed = 5000.0
+
+        def offer(items: Sequence[Any], sequences: Sequence[int], stretch: object) -> bool:
+            frames = shape_for("msgpack", "msgpack").frames(items)
+            meter = reader.outbox.meter = world.handler.hub.meter(reader.shape)
+            meter.flow.aside(reader.shape.classify(frames))
+            reader.outbox.offer(frames, len(items))
+            return not reader.outbox.paused
+
+        later = world.loop.call_soon
+        assert world.handler.resume(reader.consumer, 0, offer, resumed, later)
+        reader.subscribe("trades", "quotes")
+        while not resumed.is_live:
+            await asyncio.sleep(0.05)
+            if reader.consumer.replay is not None and not reader.outbox.paused:
+                reader.consumer.replay.drained()
+        assert reader.told == []
+        await asyncio.sleep(5)
+        assert [m["i"] for m in reader.data()] == [m["i"] for m in world.sent]
 
     virtually(main())
 
