@@ -8,6 +8,7 @@ for that of a `ConflatingShape`, so that the others' path stays as it is.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,6 @@ _LOOK_SECONDS = 0.1
 _EXACT_SECONDS = 1e-6
 _TELL_NS = 1_000_000_000
 _NS_PER_MS = 1_000_000
-
 
 _log = structlog.get_logger("stream_proxy.slow")
 
@@ -297,7 +297,8 @@ class SlowConsumer:
 
     def _note(self, event: str, **more: str) -> None:
         report = self._report(self.state)
-        _log.info(
+        _log.log(
+            logging.WARNING if event == "consumer.near_cut" else logging.INFO,
             event,
             peer=self._consumer.name,
             feed=self._handler.feed.name,
