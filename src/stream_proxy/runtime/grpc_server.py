@@ -30,6 +30,8 @@ from h2.events import Event as H2Event
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
+from stream_proxy.runtime.window_updates import take_window_updates
+
 _ABORT_SECONDS = 1.0
 _HEADER_BYTES = 64 * 1024
 
@@ -151,7 +153,18 @@ class ServedPeer(H2Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self in self._server.peers and not self.connection.is_closing():
-            super().data_received(data)
+            taken, updated = take_window_updates(self.connection._connection, data)
+            if updated:
+                self._may_send(updated)
+            if taken < len(data):
+                super().data_received(data[taken:] if taken else data)
+
+    def _may_send(self, updated: set[int]) -> None:
+        """Wake the calls that wait for their peer's window."""
+        streams = self.processor.streams
+        for stream_id in streams if 0 in updated else updated:
+            if stream_id in streams:
+                streams[stream_id].window_updated.set()
 
     def pause_writing(self) -> None:
         # Who reads no answers may not ask for more of them, such as those to pings.

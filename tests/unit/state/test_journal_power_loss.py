@@ -141,7 +141,7 @@ def cut_recovery(
     yield disk.after_power_loss(random, log[cut])
 
 
-COMMITS = int(os.environ.get("POWER_LOSS_COMMITS", "110"))
+COMMITS = int(os.environ.get("POWER_LOSS_COMMITS", "60"))
 """In the long run; 320 are more than 17,000 points, and a minute."""
 
 
