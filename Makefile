@@ -30,7 +30,7 @@ serve: $(VENV)/run.stamp ## The proxy with your keys: ALPACA_KEY=... ALPACA_SECR
 
 test: static .venv-legacy/stamp javascript ## Everything, the real SDKs included.
 	@# File beside file, since most of them wait for other programs; those that measure, alone.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile tests $(ALONE:%=--ignore=%); first=$$?; \
+	@$(BIN)/python -m pytest -n 3 --dist loadfile tests $(ALONE:%=--ignore=%); first=$$?; \
 		$(BIN)/python -m pytest $(ALONE) tests/test_nothing_leaks.py && exit $$first
 
 check: static ## Format, lint, types, import contracts and the fast tests.
@@ -80,15 +80,22 @@ $(VENV)/dev.stamp: locks/dev.txt pyproject.toml $(COMPILED) | $(VENV)/bin/pip
 	@touch $@
 
 bench: $(VENV)/bench.stamp ## Compare with nats-server and a hand-written proxy (about 13 minutes).
-	@for question in fanout latency grpc growth ingest orders; do $(BIN)/python -m bench.$$question || exit 1; done
+	@for question in fanout latency grpc growth ingest orders isolation; do $(BIN)/python -m bench.$$question || exit 1; done
 
 bench-quick: $(VENV)/bench.stamp
-	@for question in fanout latency grpc growth ingest orders; do \
+	@for question in fanout latency grpc growth ingest orders isolation; do \
 		$(BIN)/python -m bench.$$question --quick || exit 1; done
 
 $(VENV)/bench.stamp: locks/bench.txt $(VENV)/dev.stamp
 	@$(BIN)/pip install $(PIP_FLAGS) -r locks/bench.txt
 	@touch $@
+
+.PHONY: fault-bench planted-bugs
+fault-bench: $(VENV)/dev.stamp ## Every fault, 10,000 simulated hours or 30 minutes; writes docs/faults.md.
+	@PYTHONPATH=tests:. $(BIN)/python -m faults.bench --hours 10000 --minutes 30 --write docs
+
+planted-bugs: $(VENV)/dev.stamp ## Plant known bugs one by one: the fault bench has to find each.
+	@PYTHONPATH=tests:. $(BIN)/python -m faults.planted
 
 docs: $(VENV)/dev.stamp ## Write the generated pages of docs/ again.
 	@$(BIN)/stream-proxy document --write docs
