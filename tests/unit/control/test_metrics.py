@@ -255,12 +255,16 @@ def test_a_feed_is_wanted_while_somebody_uses_it(proxy: Proxy) -> None:
 
 
 def test_gaps(proxy: Proxy) -> None:
-    gaps = proxy.market.handlers["iex"].gaps
+    handler = proxy.market.handlers["iex"]
+    gaps = handler.gaps
     gaps.begin(5_000_000_000, "lost", SubscriptionSet({"trades": ["A"]}))
     assert proxy.value("gap_open_since_timestamp_seconds", feed="iex") == 5
     gaps.end(7_500_000_000)
     assert proxy.value("gap_open_since_timestamp_seconds", feed="iex") == 0
     assert proxy.value("gap_seconds_total", feed="iex") == 2.5
+    handler.keep_back_filled([b"1234"] * 3, 0)
+    assert proxy.value("back_filled_messages_total", feed="iex") == 3
+    assert proxy.value("ring_bytes", feed="iex") == handler.ring.bytes
     assert proxy.value("gaps_total", feed="iex") == 1
 
 

@@ -179,6 +179,20 @@ FAMILIES: tuple[Family, ...] = (
         _by_feed(_open_gap_seconds),
     ),
     Numbers(
+        f"{PREFIX}back_filled_messages_total",
+        "counter",
+        _FEED,
+        "Messages that were missed, and asked for afterwards.",
+        _by_feed(lambda handler: handler.back_filled),
+    ),
+    Numbers(
+        f"{PREFIX}ring_bytes",
+        "gauge",
+        _FEED,
+        "What is kept of the recent past, for consumers that were away.",
+        _by_feed(lambda handler: handler.ring.bytes),
+    ),
+    Numbers(
         f"{PREFIX}demand_topics",
         "gauge",
         ("feed", "channel"),
