@@ -7,7 +7,6 @@ their outboxes let through is translated and framed only then.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from itertools import compress, groupby, repeat
@@ -84,11 +83,10 @@ class ConflatingShape:
         """They have to be taken apart."""
 
     def classify(self, frames: Sequence[Frame]) -> dict[str, int]:
-        counts = Counter(count_kinds([one for one in frames if isinstance(one, Message)]))
-        finished = [one for one in frames if not isinstance(one, Message)]
-        if finished:
-            counts.update(self.base.classify(finished))
-        return dict(counts)
+        # Either all are messages, or all are finished.
+        if isinstance(frames[0], Message):
+            return count_kinds(frames)
+        return self.base.classify(frames)
 
     def finish(
         self, messages: Sequence[Message], position: int
