@@ -26,6 +26,8 @@ from faults.strike import FAULTS
 
 _REGRESSIONS = Path(__file__).resolve().parents[1] / "regressions"
 _OF_TWELVE = ("market",) * 9 + ("orders",) * 2 + ("disk",)
+_FIRST_OF_ORDERS = 12
+"""One for each weather."""
 _SHRINK_SECONDS = 60.0
 _MOST_SHRUNK = 3
 _HOUR_SECONDS = 3600.0
@@ -161,10 +163,13 @@ def run_one(job: tuple[str, int]) -> tuple[str, Result | OrderResult]:
 
 
 def jobs(first_seed: int) -> Iterator[tuple[str, int]]:
-    """Worlds without end: each fault alone, then all together."""
+    """Worlds without end: some of orders, each fault of the market alone, then all together."""
     seed = first_seed
-    for _ in FAULTS:
-        yield "alone", seed
+    firsts = (
+        ("orders",) * _FIRST_OF_ORDERS + ("disk",) * _FIRST_OF_ORDERS + ("alone",) * len(FAULTS)
+    )
+    for world in firsts:
+        yield world, seed
         seed += 1
     while True:
         for world in _OF_TWELVE:

@@ -114,7 +114,7 @@ ROWS = {
             real=(_DISK, "tests/integration/test_full_disk.py"),
             note="A simulated disk below SQLite fails at its k-th operation; time is real there.",
         ),
-        Row("U35", "killed, told to end, stopped for a minute", "process", ("killed",), (_KILLS,)),
+        Row("U35", "killed, told to end, stopped for a while", "process", ("killed",), (_KILLS,)),
         Row("U36", "no file descriptors left", "process"),
     )
 }

@@ -40,8 +40,8 @@ def terminated(strike: Strike) -> None:
     strike.world.terminate()
 
 
-@fault("U35", "everything stands still for a minute", steps_share=0.2)
+@fault("U35", "everything stands still", steps_share=0.2)
 def suspended(strike: Strike) -> None:
-    seconds = strike.random.choice((5.0, 60.0, 600.0))
+    seconds = strike.random.choice((1.0, 5.0, 45.0))
     strike.fired(seconds)
     strike.world.suspend(seconds)

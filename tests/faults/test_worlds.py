@@ -20,8 +20,8 @@ from faults.play import Result, play, shrink
 from faults.script import Script
 from faults.strike import FAULTS
 
-FIXED_SEEDS = range(1, 7)
-_FRESH_SECONDS = float(os.environ.get("FAULT_SECONDS", 15.0))
+FIXED_SEEDS = range(1, 5)
+_FRESH_SECONDS = float(os.environ.get("FAULT_SECONDS", 10.0))
 _SHRINK_SECONDS = 20.0
 _REGRESSIONS = sorted((Path(__file__).resolve().parents[1] / "regressions").glob("*.json"))
 _ANEW = ("U18", "U21", "U30", "U35")
@@ -66,7 +66,7 @@ def test_what_failed_once(path: Path) -> None:
     judged(play(Script.from_json(path.read_bytes())))
 
 
-@pytest.mark.parametrize("seed", [2, 5, 8, 11])
+@pytest.mark.parametrize("seed", [2, 5, 8])
 def test_a_world_happens_again(seed: int) -> None:
     """The same script gives the same trace; another one doesn't."""
     script = Script.from_seed(seed, seconds=300.0)
@@ -83,7 +83,7 @@ def test_no_consumer_changes_what_another_hears(name: str) -> None:
     Without the faults behind which all come anew: who comes first makes a difference there.
     """
     staying = sorted(kind.name for kind in FAULTS.values() if kind.row not in _ANEW)
-    for seed in (3, 4, 5):
+    for seed in (3, 4):
         good = Script.from_seed(seed, staying)
         good.consumers = ["steady", "steady"]
         worse = msgspec.structs.replace(good, consumers=[*good.consumers, name])
@@ -98,9 +98,9 @@ def test_every_step_and_fault_is_reached() -> None:
     """A fault that never strikes would test nothing; nor would a step that is never taken."""
     fired: Counter[str] = Counter()
     reached: Counter[str] = Counter()
-    for seed in range(1, 5):
+    for seed in (1, 2):
         result = play(Script.from_seed(seed, seconds=2500.0))
         fired.update(one.name for one in result.fired)
         reached.update(result.reached)
     assert set(reached) == set(STEPS)
-    assert len(fired) > 0.75 * len(FAULTS)
+    assert len(fired) > 0.5 * len(FAULTS)

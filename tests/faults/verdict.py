@@ -19,6 +19,7 @@ from faults.market import Tick
 from faults.world import LIMITS, Life, World
 from stream_proxy.feed.upstream_status import UpstreamState
 from stream_proxy.model.topics import SubscriptionSet
+from stream_proxy.state.gaps import Gap
 
 _ON_ITS_WAY_SECONDS = 1.0
 _HEARD_LATELY_TICKS = 12
@@ -206,9 +207,10 @@ def _completeness(
         if gaps:
             verdict.flagged += 1
             _filled(client, visit, life, owed, gaps, verdict)
-            if client.told_of_gaps and not known & set(gaps):
-                known.update(gaps)
-                _told(world, client, visit, owed, gaps, verdict)
+            own = [one.number for one in life.gaps if one.number in gaps and _names(one, owed)]
+            if own and client.told_of_gaps and not known & set(own):
+                known.update(own)
+                _told(world, client, visit, owed, own, verdict)
         else:
             verdict.lost += 1
             verdict.complaints.append(
@@ -236,15 +238,20 @@ def _owed(world: World, visit: Visit, end: float) -> Iterator[Tick]:
 
 
 def _flagged(world: World, life: Life, tick: Tick) -> list[int]:
-    """The gaps of its topic that hold some instant between its birth and the end of its way."""
+    """The gaps that hold some instant between its birth and the end of its way.
+
+    By time alone: a gap names the topics that are wanted when it is noticed.
+    """
     from_ns, to_ns = world.wall_ns(tick.born), world.wall_ns(tick.due)
     return [
         gap.number
         for gap in life.gaps
-        if gap.from_ns <= to_ns
-        and (gap.to_ns is None or from_ns <= gap.to_ns)
-        and gap.topics.covers(tick.channel, tick.symbol)
+        if gap.from_ns <= to_ns and (gap.to_ns is None or from_ns <= gap.to_ns)
     ]
+
+
+def _names(gap: Gap, tick: Tick) -> bool:
+    return gap.topics.covers(tick.channel, tick.symbol)
 
 
 def _filled(
