@@ -195,3 +195,41 @@ async def test_away_for_long_at_full_speed() -> None:
                         answer = (await http.get("/v1/continuity", params=question)).json()
                     assert answer["complete"] and not answer["back_filled"]
             assert handler.gaps.count == 0
+
+
+async def test_what_nobody_held_meanwhile_is_told(alpaca: SimulatorProcess) -> None:
+    """The only one who wanted a topic was away for longer than it lingers upstream."""
+    async with running_app(alpaca.streams, linger_seconds=0.05) as app:
+        url = f"{app.addresses()[0]}/v2/iex"
+        async with follower(url) as steady, follower(url) as first:
+            await steady.subscribe(quotes=["MSFT"])
+            await first.subscribe(trades=["AAPL"], quotes=["MSFT"])
+            await eventually(lambda: len(first.data) > 5, 20)
+            position = first.position
+            await first.leave()
+            handler = app.handlers["iex"]
+            await eventually(lambda: not handler.demand.confirmed().symbols("trades"), 10)
+            before = len(steady.data)
+            await eventually(lambda: len(steady.data) > before + 5, 20)
+            async with follower(url, query=f"resume={position}") as again:
+                await again.subscribe(trades=["AAPL"], quotes=["MSFT"])
+                await eventually(lambda: again.own("gap"), 10, "told")
+                (gap,) = again.own("gap")
+                assert (gap["id"], gap["symbols"], gap["filled"]) == (0, ["AAPL"], False)
+                assert "nobody had asked" in gap["why"] and gap["from"] < gap["to"]
+
+
+async def test_what_was_held_all_the_time_is_not_told(alpaca: SimulatorProcess) -> None:
+    """Also when the position was told before anything came."""
+    async with running_app(alpaca.streams, linger_seconds=30) as app:
+        url = f"{app.addresses()[0]}/v2/iex"
+        async with follower(url) as steady:
+            await steady.subscribe(quotes=["MSFT"])
+            await eventually(lambda: len(steady.data) > 5, 20)
+            query = "continuity=1"
+            for _ in range(4):
+                async with follower(url, query=query) as client:
+                    await client.subscribe(trades=["AAPL"], quotes=["MSFT"])
+                    await eventually(lambda c=client: bool(c.own("position")), 10)
+                    query = f"resume={client.position}"
+                    assert not client.own("gap")

@@ -218,16 +218,11 @@ def _before(question: _Question) -> list[Interval]:
 
 def _not_asked(question: _Question) -> list[Interval]:
     """When upstream wasn't asked for a topic; topics that lack the same are one row."""
-    alike: dict[tuple[int, int], list[tuple[str, str]]] = {}
     from_ns = max(question.from_ns, question.handler.began_ns)
-    for channel, symbol in question.topics:
-        for interval in question.handler.coverage.uncovered(
-            channel, symbol, from_ns, question.to_ns
-        ):
-            alike.setdefault(interval, []).append((channel, symbol))
+    holes = question.handler.coverage.holes(question.topics, from_ns, question.to_ns)
     return [
-        _row(since_ns, until_ns, SubscriptionSet.of(topics), "nobody had asked for it here")
-        for (since_ns, until_ns), topics in sorted(alike.items(), key=lambda one: one[0])
+        _row(since_ns, until_ns, topics, "nobody had asked for it here")
+        for since_ns, until_ns, topics in holes
     ]
 
 

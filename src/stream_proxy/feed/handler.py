@@ -328,6 +328,21 @@ class FeedHandler:
             consumer.replay.topics = consumer.topics
             consumer.replay.begin()
 
+    def unrecorded(
+        self, topics: SubscriptionSet, after: int
+    ) -> list[tuple[int, int, SubscriptionSet]]:
+        """When upstream wasn't asked for some of these since a message: the ring lacks that."""
+        now_ns = self._clock.now_ns()
+        own, behind = self.ring.after(after - 1, 1), self.ring.after(after, 1)
+        since_ns = own[0].received_ns if own else now_ns
+        next_ns = behind[0].received_ns if behind else now_ns
+        return [
+            hole
+            for hole in self.coverage.holes(topics, since_ns, now_ns)
+            # Who subscribed behind this message and before the next was told this position then.
+            if not (hole[0] == since_ns and hole[1] <= next_ns and hole[1] < now_ns)
+        ]
+
     def resume(
         self,
         consumer: Consumer,
@@ -420,9 +435,11 @@ class FeedHandler:
         """The connection is gone; what was subscribed may be missed from the last message on."""
         self.demand.disconnected()
         self.order_books.forget()
-        topics = self.demand.wanted()
+        since_ns = self.upstream.last_message_ns or self._clock.now_ns()
+        # Also what was given up since then: it was missed all the same.
+        topics = self.demand.wanted() | self.coverage.asked_since(since_ns)
         if topics:
-            self._open_gap(self.upstream.last_message_ns or self._clock.now_ns(), why, topics)
+            self._open_gap(since_ns, why, topics)
 
     def _open_gap(self, from_ns: int, why: str, topics: SubscriptionSet) -> None:
         gap = self.gaps.begin(from_ns, why, topics, self.sequence, now_ns=self._clock.now_ns())

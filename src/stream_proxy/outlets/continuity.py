@@ -131,14 +131,17 @@ def gap_message(gap: Gap, topics: SubscriptionSet) -> dict[str, Any]:
     return said
 
 
-def forgotten_message(from_ns: int | None, to_ns: int, why: str) -> dict[str, Any]:
-    """What a client can't be given any more, though it was received."""
+def forgotten_message(
+    from_ns: int | None, to_ns: int, why: str, topics: SubscriptionSet | None = None
+) -> dict[str, Any]:
+    """What a client that comes back can't be given; of all its topics, or of these."""
+    symbols = [WILDCARD] if topics is None else sorted({symbol for _, symbol in topics})
     return {
         "T": "gap",
         "id": 0,
         "from": None if from_ns is None else rfc3339(from_ns),
         "to": rfc3339(to_ns),
-        "symbols": [WILDCARD],
+        "symbols": symbols if len(symbols) <= _SYMBOLS_NAMED else [WILDCARD],
         "why": why,
         "filled": False,
         "filling": Filling.NOT.value,

@@ -97,6 +97,7 @@ class Continuity:
         needs_last = bool(self._why_not)
         self._why_not = ""
         self._tell_recent(handler)
+        self._tell_unrecorded(handler)
         self._began = True
         return needs_last
 
@@ -115,6 +116,15 @@ class Continuity:
             is_open = gap.to_ns is None
             if is_open or (after is not None and (gap.until_sequence or 0) >= after):
                 self.tell(gap)
+
+    def _tell_unrecorded(self, handler: FeedHandler) -> None:
+        """What the ring lacks of its topics, since nobody held them while it was away."""
+        consumer = self._dialog.consumer
+        if self._after is None or self._began or consumer is None:
+            return
+        why = "nobody had asked Alpaca for it meanwhile"
+        for since_ns, until_ns, topics in handler.unrecorded(consumer.topics, self._after):
+            self._dialog.say(forgotten_message(since_ns, until_ns, why, topics))
 
     # While it resumes
 

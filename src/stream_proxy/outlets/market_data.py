@@ -250,7 +250,8 @@ class MarketDataDialog:
             items += self.handler.snapshot(topics)
         shape = self.consumer.shape
         if shape.transcode is not None:
-            others = shape.transcode(items, range(len(items)), 0)
+            # They are of the past, so nothing that has been sent is behind them.
+            others = shape.transcode(items, [self.handler.sequence] * len(items), 0)
             items = [other for other in others if other is not None]
         if items:
             frames = shape.frames(items)

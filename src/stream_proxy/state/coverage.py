@@ -36,6 +36,24 @@ class Coverage:
                 span = since.pop(topic), now_ns
                 self._spans.setdefault(topic, deque(maxlen=_SPANS)).append(span)
 
+    def asked_since(self, from_ns: int) -> SubscriptionSet:
+        """Everything that upstream was asked for at any time since then."""
+        ended = (topic for topic, spans in self._spans.items() if spans[-1][1] >= from_ns)
+        return SubscriptionSet.of([*self._since, *ended])
+
+    def holes(
+        self, topics: SubscriptionSet, from_ns: int, to_ns: int
+    ) -> list[tuple[int, int, SubscriptionSet]]:
+        """When upstream wasn't asked for some topics; those that lack the same are together."""
+        alike: dict[tuple[int, int], list[_Topic]] = {}
+        for channel, symbol in topics:
+            for interval in self.uncovered(channel, symbol, from_ns, to_ns):
+                alike.setdefault(interval, []).append((channel, symbol))
+        return [
+            (since_ns, until_ns, SubscriptionSet.of(lacking))
+            for (since_ns, until_ns), lacking in sorted(alike.items(), key=lambda one: one[0])
+        ]
+
     def uncovered(
         self, channel: Channel, symbol: Symbol, from_ns: int, to_ns: int
     ) -> list[tuple[int, int]]:

@@ -51,7 +51,7 @@ class StreamingCall(ABC):
         self.connected_ns = outlet.clock.now_ns()
         self._stream = stream
         self._response = response
-        self._notices = notices
+        self.notices = notices
         self._loop = asyncio.get_running_loop()
         self._ending: asyncio.Future[GRPCError] = self._loop.create_future()
         limits = outlet.limits
@@ -152,7 +152,7 @@ class StreamingCall(ABC):
         Args:
             urgent: before everything that waits instead.
         """
-        if not self._notices:
+        if not self.notices:
             return
         notice = pb.Notice(
             kind=kind,

@@ -71,6 +71,28 @@ class CallContinuity:
         for gap in handler.gaps.recent():
             if gap.to_ns is None or (after is not None and (gap.until_sequence or 0) >= after):
                 self.tell(gap)
+        if after is not None:
+            self._tell_unrecorded(after)
+
+    def _tell_unrecorded(self, after: int) -> None:
+        """What the ring lacks, since nobody held these topics while the caller was away.
+
+        Who doesn't ask to be told can't go on over it.
+        """
+        call, why = self._call, "nobody had asked Alpaca for it meanwhile"
+        for since_ns, until_ns, topics in call.handler.unrecorded(call.consumer.topics, after):
+            if not call.notices:
+                call.end(position_lost(f"{why}; with notices, the call would go on and say so"))
+                return
+            call.notice(
+                pb.NOTICE_KIND_GAP,
+                f"messages are missing: {why}",
+                since_ns=since_ns,
+                until_ns=until_ns,
+                epoch=call.handler.epoch,
+                sequence=after,
+                symbols=[symbol for _, symbol in topics][:_SYMBOLS_NAMED],
+            )
 
     # While it resumes
 
