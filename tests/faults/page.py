@@ -19,6 +19,9 @@ of order. Time is simulated, the code is the product's own; how that works is to
 
 """
 
+_UNMENDED = """ These are not mended yet: the figures below have what they lost or heard twice. A
+row counts all that happened in the worlds in which its fault struck, among others."""
+
 _COLUMNS = (
     "| | fault | worlds | fired | to recover, p50 | p99 | lost unflagged | twice | reordered |\n"
     "|---|---|---:|---:|---:|---:|---:|---:|---:|\n"
@@ -43,11 +46,14 @@ def page(figures: dict[str, Any]) -> str:
     text += (
         f"{len(tried)} of {len(ROWS)} kinds, {sum(hours.values()):,.0f} simulated hours in "
         f"{sum(seeds.values()):,} worlds ({figures['elapsed_seconds'] / 60:.0f} minutes of real "
-        f"time), beginning with seed {figures['first_seed']}. {figures['failures']} worlds failed.\n\n"
+        f"time), beginning with seed {figures['first_seed']}. "
+        f"Worlds that failed: {figures['failures']}."
+        + (_UNMENDED if figures["failures"] else "")
+        + "\n\n"
     )
     text += (
-        f"Never more than {figures['most_connections_at_once']} upstream connection at any "
-        f"instant, over {figures['connects']:,} connects. "
+        f"The most upstream connections that were open at an instant: "
+        f"{figures['most_connections_at_once']}, over {figures['connects']:,} connects. "
         f"{figures['messages_heard']['market']:,} market-data messages were heard; "
         f"{figures['missing_and_said_so']:,} were missing and lay in a recorded gap.\n\n"
     )

@@ -18,7 +18,7 @@ from stream_proxy.control.refusals import Refused
 from stream_proxy.feed.handler import FeedHandler
 from stream_proxy.model.time import parse_rfc3339, rfc3339
 from stream_proxy.model.topics import SubscriptionSet
-from stream_proxy.outlets.continuity import affected, read_position
+from stream_proxy.outlets.continuity import affected, lacking, read_position
 from stream_proxy.state.gaps import Filling, Gap
 
 _MOST_ROWS = 1000
@@ -179,12 +179,12 @@ def _topics(handler: FeedHandler, symbols: str, channels: str) -> SubscriptionSe
     if not names:
         kept = {c: wanted.symbols(c) for c in wanted.channels() if not chosen or c in chosen}
         return SubscriptionSet(kept)
-    found = SubscriptionSet()
+    asked: list[tuple[str, str]] = []
     for name in names:
         mine = chosen or [c for c in wanted.channels() if wanted.covers(c, name)]
         mine = mine or [c for c in _USUAL_CHANNELS if c in handler.feed.channels]
-        found = found | SubscriptionSet({channel: [name] for channel in mine})
-    return found
+        asked += [(channel, name) for channel in mine]
+    return SubscriptionSet.of(asked)
 
 
 def _row(
@@ -237,7 +237,7 @@ def _within(question: _Question) -> list[Gap]:
 def _gaps(question: _Question) -> list[Interval]:
     found = []
     for gap in _within(question):
-        topics = affected(question.topics, gap.missing)
+        topics = lacking(affected(question.topics, gap.topics), gap)
         if topics:
             why = f"{gap.why}; {gap.trouble}" if gap.trouble else gap.why
             if gap.filling is Filling.UNDER_WAY:

@@ -34,6 +34,7 @@ _EACH = 7
 _REASONS_TOLD = 100
 """Of the damages in one frame."""
 _TICKS = frozenset({"t", "q"})
+_DELAYS_NS = {"delayed_sip": 15 * 60 * 1_000_000_000}
 CONTROL_TYPES = frozenset({"success", "error", "subscription"})
 
 
@@ -96,7 +97,7 @@ class FeedHandler:
         """From the exchange's time to ours, of some messages; two clocks differ in it."""
         self.back_filled = 0
         """Messages that were asked for afterwards."""
-        self.behind_ns = 0
+        self.behind_ns = self._last_behind_ns = _DELAYS_NS.get(feed.name, 0)
         """How far the exchange's time of a tick was behind ours, lately: a delay of the feed, and
         what our clock is wrong by."""
         self.frames = 0
@@ -180,8 +181,11 @@ class FeedHandler:
             # A bar's time is its beginning, a minute or a day ago.
             happened_ns = self._time_of(items[-1])
             if happened_ns:
-                self.behind_ns = received_ns - happened_ns
-                self.lag.observe(self.behind_ns)
+                behind_ns = received_ns - happened_ns
+                self.lag.observe(behind_ns)
+                # One that is late by itself says nothing about the clocks.
+                self.behind_ns = min(behind_ns, self._last_behind_ns)
+                self._last_behind_ns = behind_ns
         self._reads += 1
         self.last_values.remember(kinds, types, symbols, items, batch_bytes)
         if "o" in kinds and self._has_books:
@@ -245,6 +249,8 @@ class FeedHandler:
         except FrameDamaged as damage:
             self._lose([str(damage)])
             return True
+        # What came before it goes out before what it brings about.
+        self.hub.flush()
         return self.on_control(message)
 
     def _lose(self, reasons: Sequence[str]) -> None:
@@ -325,7 +331,7 @@ class FeedHandler:
         if consumer.replay is None:
             self.hub.set_topics(consumer.outbox, consumer.shape, consumer.topics)
         else:
-            consumer.replay.topics = consumer.topics
+            consumer.replay.set_topics(consumer.topics)
             consumer.replay.begin()
 
     def unrecorded(
@@ -334,7 +340,8 @@ class FeedHandler:
         """When upstream wasn't asked for some of these since a message: the ring lacks that."""
         now_ns = self._clock.now_ns()
         own, behind = self.ring.after(after - 1, 1), self.ring.after(after, 1)
-        since_ns = own[0].received_ns if own else now_ns
+        since_ns = own[0].received_ns if own else self.ring.time_at_or_before(after)
+        since_ns = self.began_ns if since_ns is None else since_ns
         next_ns = behind[0].received_ns if behind else now_ns
         return [
             hole
@@ -439,10 +446,19 @@ class FeedHandler:
         # Also what was given up since then: it was missed all the same.
         topics = self.demand.wanted() | self.coverage.asked_since(since_ns)
         if topics:
-            self._open_gap(since_ns, why, topics)
+            self._open_gap(since_ns, why, topics, whole_feed=True)
 
-    def _open_gap(self, from_ns: int, why: str, topics: SubscriptionSet) -> None:
-        gap = self.gaps.begin(from_ns, why, topics, self.sequence, now_ns=self._clock.now_ns())
+    def _open_gap(
+        self, from_ns: int, why: str, topics: SubscriptionSet, *, whole_feed: bool = False
+    ) -> None:
+        gap = self.gaps.begin(
+            from_ns,
+            why,
+            topics,
+            self.sequence,
+            now_ns=self._clock.now_ns(),
+            whole_feed=whole_feed,
+        )
         if gap is not None:
             self.on_gap(gap)
 

@@ -53,7 +53,7 @@ class Replay:
         later: Callable[[Callable[[], None]], object],
     ) -> None:
         self.position = after
-        self.topics = SubscriptionSet()
+        self._wanted = wanted_of(SubscriptionSet(), types)
         self._ring = ring
         self._splitter = splitter
         self._types = types
@@ -63,6 +63,10 @@ class Replay:
         self._scheduled = False
         self._stuck = False
         self._over = False
+
+    def set_topics(self, topics: SubscriptionSet) -> None:
+        """What the consumer wants from here on."""
+        self._wanted = wanted_of(topics, self._types)
 
     def begin(self) -> None:
         """Start, or go on as soon as possible."""
@@ -108,11 +112,10 @@ class Replay:
     def _hand_out(self, stretch: Stretch) -> bool:
         types, symbols, items = self._splitter.split_all(stretch.payloads)
         known = max(self.position + 1 - stretch.first, 0)
-        wanted = wanted_of(self.topics, self._types)
         chosen = [
             index
             for index in range(known, len(items))
-            if is_wanted(wanted, types[index], symbols[index])
+            if is_wanted(self._wanted, types[index], symbols[index])
         ]
         if not chosen:
             return True

@@ -96,7 +96,10 @@ class ServedConnection(WebSocketConnection):
         # Not before: after a failed TLS handshake nobody would ever take it off the list.
         self.outlet.connections[self] = None
         wait_seconds = self.outlet.turnstile.wait_seconds(self._loop.time())
-        if wait_seconds:
+        if wait_seconds is None:
+            self.outlet.counts.rejected += 1
+            self.abort()
+        elif wait_seconds:
             self.transport.pause_reading()
             self._deadline += wait_seconds
             self._loop.call_later(wait_seconds, self._come_in)
@@ -239,7 +242,7 @@ class ServedConnection(WebSocketConnection):
 
     def on_resume(self) -> None:
         self.outbox.resume(int(self._loop.time() * 1e9))
-        if self.dialog is not None:
+        if self.dialog is not None and not self.outbox.paused:
             self.dialog.drained()
 
     def goodbye(self, code: int, reason: str) -> None:

@@ -81,7 +81,7 @@ class PositionedShape(WebSocketShape):
         if len(payload) <= MAX_FRAME_BYTES:
             return [frame(payload, self.codec.binary)]
         end = frame(self.codec.join([position]), self.codec.binary)
-        return [*super().frames(items), end]
+        return [*self._framed(items), end]
 
     def position(self, sequence: int) -> bytes:
         """The control message alone, without a frame or list around it."""
@@ -122,7 +122,7 @@ def gap_message(gap: Gap, topics: SubscriptionSet) -> dict[str, Any]:
         "channels": list(missed.channels()),
         "symbols": symbols,
         "why": gap.why,
-        "filled": gap.to_ns is not None and not affected(topics, gap.missing),
+        "filled": gap.to_ns is not None and not lacking(missed, gap),
         "filling": gap.filling.value,
         "messages": gap.messages,
     }
@@ -156,6 +156,11 @@ def affected(topics: SubscriptionSet, gap: SubscriptionSet) -> SubscriptionSet:
         for channel, symbol in topics
         if gap.covers(channel, symbol) or (symbol == WILDCARD and gap.symbols(channel))
     )
+
+
+def lacking(missed: SubscriptionSet, gap: Gap) -> SubscriptionSet:
+    """Those of the topics that a gap concerns of which messages are still missing."""
+    return SubscriptionSet.of(topic for topic in missed if topic not in gap.filled)
 
 
 def read_position(text: str) -> tuple[str, int] | None:

@@ -114,7 +114,7 @@ class Continuity:
         after = self._after if not self._began else None
         for gap in handler.gaps.recent():
             is_open = gap.to_ns is None
-            if is_open or (after is not None and (gap.until_sequence or 0) >= after):
+            if is_open or (after is not None and gap.last_news_sequence >= after):
                 self.tell(gap)
 
     def _tell_unrecorded(self, handler: FeedHandler) -> None:
@@ -152,6 +152,7 @@ class Continuity:
         handler = self._dialog.handler
         assert handler is not None
         self._dialog.say(start_of(handler.epoch, handler.sequence))
+        self._dialog.caught_up()
 
     # Gaps
 

@@ -242,9 +242,16 @@ class MarketDataDialog:
         assert self.consumer is not None
         self._say(acknowledgement(self.codec, self.feed, self.consumer.topics))
 
+    def caught_up(self) -> None:
+        """It has all of the past: changes of order books need whole ones to go on from."""
+        if self.consumer is not None:
+            self._send_what_is_known(self.consumer.topics, with_last=False)
+
     def _send_what_is_known(self, topics: SubscriptionSet, with_last: bool) -> None:
         """Whole order books always; last trades and quotes to who asked, or can't resume."""
         assert self.consumer is not None and self.handler is not None
+        if self.consumer.replay is not None:
+            return  # they are of now, and it is still in the past
         items = list(self.handler.book_snapshot(topics))
         if with_last:
             items += self.handler.snapshot(topics)

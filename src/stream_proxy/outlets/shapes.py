@@ -61,11 +61,14 @@ class WebSocketShape:
 
     def frames(self, items: Sequence[Item]) -> list[bytes]:
         """One frame, or several where one would grow too large."""
+        return self._framed(items)
+
+    def _framed(self, items: Sequence[Item]) -> list[bytes]:
         payload = self.codec.join(items)
         if len(payload) <= MAX_FRAME_BYTES or len(items) == 1:
             return [frame(payload, self.codec.binary)]
         half = len(items) // 2
-        return self.frames(items[:half]) + self.frames(items[half:])
+        return self._framed(items[:half]) + self._framed(items[half:])
 
 
 def _or_none(translate: Callable[[Item], bytes], item: Item) -> bytes | None:

@@ -95,11 +95,12 @@ class _Due:
 
     gap: Gap
     received: ReceivedKeys
+    reading: asyncio.Task[None]
+    """Of what came before the gap."""
+    from_ns: int
     window: Window
     at: float = float("inf")
     tried: int = 0
-    is_read: bool = False
-    """Whether what came before the gap has been looked at."""
 
 
 class BackFill:
@@ -128,17 +129,36 @@ class BackFill:
             due = self._newest = self._open(gap)
             self._due.append(due)
             self._wake.set()
-        if due.gap is gap and gap.to_ns is not None and due.at == float("inf") and due.tried == 0:
+        if due.gap is not gap or due.tried or gap.filling is not Filling.NOT or gap.trouble:
+            return
+        if gap.to_ns is None:
+            # It may have begun earlier than was known at first.
+            earlier_ns = due.from_ns - gap.from_ns
+            if earlier_ns > 0:
+                due.from_ns -= earlier_ns
+                due.window.from_ns -= earlier_ns
+                due.window.began_ns -= earlier_ns
+                due.received, due.reading = self._read(due.window)
+        else:
+            # Again, where a gap of damaged messages grows.
             due.window.end(self._clock.monotonic_ns())
-            due.at = asyncio.get_running_loop().time() + _SETTLE_SECONDS
-            self._wake.set()
+            if due.at == float("inf"):
+                due.at = asyncio.get_running_loop().time() + _SETTLE_SECONDS
+                self._wake.set()
 
     def _open(self, gap: Gap) -> _Due:
         opened_ns = self._clock.monotonic_ns()
-        channels = [channel for channel in self._handler.feed.channels if self._may_ask(channel)]
         age_ns = self._clock.now_ns() - gap.from_ns
-        window = Window(self._handler, self._clock.now_ns(), opened_ns, age_ns)
-        return _Due(gap, ReceivedKeys(self._handler, window.began_ns, channels), window)
+        window = Window(
+            self._handler, self._clock.now_ns(), opened_ns, age_ns, clipped=gap.whole_feed
+        )
+        return _Due(gap, *self._read(window), gap.from_ns, window)
+
+    def _read(self, window: Window) -> tuple[ReceivedKeys, asyncio.Task[None]]:
+        """Read what came before a gap, at once: what follows may make the ring forget it."""
+        channels = [channel for channel in self._handler.feed.channels if self._may_ask(channel)]
+        received = ReceivedKeys(self._handler, window.began_ns, channels)
+        return received, asyncio.get_running_loop().create_task(received.read())
 
     async def run(self) -> None:
         """Fill what is due, until cancelled."""
@@ -154,11 +174,6 @@ class BackFill:
         """The newest gap that is due."""
         loop = asyncio.get_running_loop()
         while True:
-            for one in list(self._due):
-                if not one.is_read:
-                    # Before the first message behind the gap may make the ring forget it.
-                    await one.received.read()
-                    one.is_read = True
             now = loop.time()
             ready = [one for one in self._due if one.at <= now]
             if ready:
@@ -177,6 +192,7 @@ class BackFill:
         gap, found = due.gap, _Found()
         assert gap.to_ns is not None
         gap.filling = Filling.UNDER_WAY
+        await due.reading
         received = due.received
         try:
             async with asyncio.timeout(self._limits.seconds):
@@ -199,6 +215,7 @@ class BackFill:
 
     def _settle(self, gap: Gap, filling: Filling, trouble: str) -> None:
         gap.filling, gap.trouble = filling, trouble
+        gap.last_news_sequence = self._handler.sequence
         self._handler.on_gap(gap)
         assert gap.to_ns is not None
         self._log.info(
@@ -218,7 +235,7 @@ class BackFill:
         """Ask for every channel of a gap that can be asked for."""
         gap = due.gap
         for channel in gap.missing.channels():
-            if channel in _RENEWED:
+            if channel in _RENEWED and (channel != "orderbooks" or gap.whole_feed):
                 topics = {channel: gap.topics.symbols(channel)}
                 found.filled = found.filled | SubscriptionSet(topics)
             elif channel not in ASKED:
@@ -253,6 +270,8 @@ class BackFill:
             except MarketDataFailed as failure:
                 found.trouble.append(str(failure))
                 found.again |= failure.may_pass
+                if not self._is_behind(due, channel, part):
+                    found.filled = found.filled | part.filled
                 return
             finally:
                 # At once; whether that was all is another question.
@@ -277,11 +296,16 @@ class BackFill:
             # A bar is sent when its minute ends, and bears the time at which that began.
             from_ns -= from_ns % NS_PER_MINUTE + NS_PER_MINUTE
             to_ns = window.to_ns - NS_PER_MINUTE
+            oldest_ns = window.from_ns - NS_PER_MINUTE - _MARGIN_NS
+        else:
+            oldest_ns = from_ns if self._handler.ring.keeps else window.from_ns
         pages: AsyncIterator[Page] = ask(symbols, from_ns, to_ns)
         async for page in pages:
             for symbol, item in page.items:
                 at_ns = instant_of(item)
-                if at_ns is not None:
+                if at_ns is None:
+                    part.trouble.append(f"{channel}: REST has one without a time")
+                elif at_ns >= oldest_ns:
                     part.items.append((at_ns, channel, symbol, item))
             if page.last:
                 part.filled = part.filled | SubscriptionSet({channel: page.symbols})
@@ -309,7 +333,11 @@ class BackFill:
             asked = set(part.filled.symbols(channel))
             answered = {key_of(channel, symbol, item) for _, _, symbol, item in part.items}
             came = due.received.between(channel, window.to_ns, window.to_ns + _MARGIN_NS)
-            shown = [key in answered for symbol, key in came if symbol in asked]
+            shown = [
+                key in answered
+                for symbol, key in came
+                if not isinstance(symbol, str) or symbol in asked
+            ]
             if shown:
                 return not all(shown)
         return self._clock.monotonic_ns() - window.ended_ns < _LONGEST_LAG_NS
@@ -362,6 +390,7 @@ class BackFill:
                     continue
                 about = item.get("symbols", []) if channel == "news" else symbol
                 missed.append(Missed(_LETTERS[channel], about, *made))
+                received.add(channel, symbol, item)
             if missed:
                 hand_out(handler, missed, self._clock.now_ns())
             await asyncio.sleep(0)

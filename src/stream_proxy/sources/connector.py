@@ -8,6 +8,7 @@ The source knows only the two protocols below, so a simulation can bring its own
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from collections.abc import Mapping
@@ -236,23 +237,30 @@ class PicowsConnect:
         self, url: str, headers: Mapping[str, str], receiver: Receiver, timeout_seconds: float
     ) -> Connection:
         listener = _Listener(receiver)
+        attempt = asyncio.ensure_future(
+            ws_connect(
+                lambda: listener,
+                url,
+                ssl_context=self._ssl_context,
+                websocket_handshake_timeout=timeout_seconds,
+                max_frame_size=_MAX_FRAME_BYTES,
+                max_redirects=0,
+                extra_headers=dict(headers),
+                logger_name=_quiet,
+                read_buffer_init_size=_READ_BYTES,
+                # Else pings are answered unseen, and one behind messages hides their end.
+                enable_auto_pong=False,
+            )
+        )
         try:
             async with asyncio.timeout(timeout_seconds):
-                transport, _ = await ws_connect(
-                    lambda: listener,
-                    url,
-                    ssl_context=self._ssl_context,
-                    websocket_handshake_timeout=timeout_seconds,
-                    max_frame_size=_MAX_FRAME_BYTES,
-                    max_redirects=0,
-                    extra_headers=dict(headers),
-                    logger_name=_quiet,
-                    read_buffer_init_size=_READ_BYTES,
-                    # Else pings are answered unseen, and one behind messages hides their end.
-                    enable_auto_pong=False,
-                )
+                transport, _ = await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            attempt.cancel()
+            raise
         except TimeoutError:
             listener.silenced = True
+            await _abandoned(attempt, timeout_seconds)
             raise ConnectFailed(f"no answer within {timeout_seconds:g} s") from None
         except WSHandshakeError as error:
             listener.silenced = True
@@ -261,6 +269,27 @@ class PicowsConnect:
             listener.silenced = True
             raise ConnectFailed(_reason(error)) from None
         return _PicowsConnection(transport, listener)
+
+
+async def _abandoned(
+    attempt: asyncio.Future[tuple[WSTransport, WSListener]], handshake_seconds: float
+) -> None:
+    """Wait until nothing of an attempt is left: no second socket may be opened beside it.
+
+    The library leaves the socket of a handshake that is cancelled open, so that a late answer would
+    make it one more connection. A handshake that is let alone ends by itself in time.
+    """
+    done, _ = await asyncio.wait({attempt}, timeout=handshake_seconds)
+    if not done:
+        # Not even the TCP connection is there.
+        attempt.cancel()
+        await asyncio.wait({attempt})
+    if not attempt.cancelled() and attempt.exception() is None:
+        transport, _ = attempt.result()
+        transport.send_close(WSCloseCode.OK)
+        transport.disconnect()
+        with contextlib.suppress(WSError, UnicodeDecodeError, OSError):
+            await transport.wait_disconnected()
 
 
 def _close_text(frame: WSFrame) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -32,17 +33,26 @@ class Window:
     Args:
         opened_wall_ns, opened_ns: now, wall clock and monotonic.
         age_ns: how long ago the gap began, by our clock.
+        clipped: whether nothing at all can have come in the gap, so that it can't be older than
+            the silence.
     """
 
     def __init__(
-        self, handler: FeedHandler, opened_wall_ns: int, opened_ns: int, age_ns: int
+        self,
+        handler: FeedHandler,
+        opened_wall_ns: int,
+        opened_ns: int,
+        age_ns: int,
+        *,
+        clipped: bool,
     ) -> None:
         newest = handler.ring.newest
         exchange_ns = opened_wall_ns - handler.behind_ns
         if newest is not None:
             silent_ns = opened_ns - newest.kept_ns
             exchange_ns = newest.received_ns - handler.behind_ns + silent_ns
-            age_ns = min(max(age_ns, 0), silent_ns + NS_PER_SECOND)
+            if clipped:
+                age_ns = min(age_ns, silent_ns + NS_PER_SECOND)
         self.began_ns = opened_ns - max(age_ns, 0)
         """When it began, monotonic."""
         self._opened_ns = opened_ns
@@ -103,11 +113,16 @@ class ReceivedKeys:
                 fields = handler.codec.decode_fields(item)
             except FrameDamaged:
                 continue
-            at_ns = instant_of(fields)
-            if at_ns is not None:
+            self.add(channel, symbol, fields)
+            if isinstance(symbol, str):
+                self._symbols[channel].add(symbol)
+
+    def add(self, channel: Channel, symbol: Any, fields: Mapping[str, Any]) -> None:
+        """Remember a message, if it has a time and a key."""
+        at_ns = instant_of(fields)
+        if at_ns is not None:
+            with contextlib.suppress(TypeError):  # a field of a kind that can't be a key
                 self._found[channel][key_of(channel, symbol, fields)] = (symbol, at_ns)
-                if isinstance(symbol, str):
-                    self._symbols[channel].add(symbol)
 
     def keys(self, channel: Channel) -> Collection[Key]:
         """Of all messages of a channel."""
@@ -141,7 +156,7 @@ def key_of(channel: Channel, symbol: Any, fields: Mapping[str, Any]) -> Key:
     A trade has an id that is unique by exchange and day; trades of options have none.
     """
     if channel == "news":
-        return (fields.get("id"),)
+        return fields.get("id"), instant_of({"t": fields.get("updated_at")})
     if channel in ("bars", "updatedBars"):
         return symbol, instant_of(fields)
     if channel == "trades" and "i" in fields:

@@ -31,6 +31,8 @@ class Gap:
         after_sequence: the last message before it.
         until_sequence: the last message when it ended; what came in between may be incomplete.
         topics: what was subscribed, or wanted to be.
+        whole_feed: whether the connection was gone, and not only some topics mute or damaged.
+        last_news_sequence: the last message when its end or its filling was told.
         filling: whether it was filled from Alpaca's REST.
         filled: what was filled completely.
         messages: how many were found that had been missed.
@@ -44,6 +46,8 @@ class Gap:
     topics: SubscriptionSet
     after_sequence: int = 0
     until_sequence: int | None = None
+    whole_feed: bool = False
+    last_news_sequence: int = 0
     filling: Filling = Filling.NOT
     filled: SubscriptionSet = field(default_factory=SubscriptionSet)
     messages: int = 0
@@ -78,21 +82,32 @@ class GapLog:
         after_sequence: int = 0,
         *,
         now_ns: int | None = None,
+        whole_feed: bool = False,
     ) -> Gap | None:
-        """Open a gap, or add topics to the open one; None where that has them already.
+        """Open a gap, or widen the open one; None where that holds all of it already.
 
         None reaches back into the last one, unless the clock was set back since.
         """
-        if self._open is not None:
-            if not topics - self._open.topics:
-                return None
-            self._open.topics = self._open.topics | topics
-            return self._open
-        self.count += 1
-        if now_ns is None or self._last_end_ns <= now_ns:
+        last = self._gaps[-1] if self._gaps else None
+        covered = last is not None and not topics - last.topics
+        if covered and (now_ns is None or self._last_end_ns <= now_ns):
             from_ns = max(from_ns, self._last_end_ns)
-        self._open = Gap(self.count, from_ns, None, why, topics, after_sequence)
+        if self._open is not None:
+            return self._widen(self._open, from_ns, topics, whole_feed)
+        self.count += 1
+        self._open = Gap(
+            self.count, from_ns, None, why, topics, after_sequence, whole_feed=whole_feed
+        )
         return self._open
+
+    @staticmethod
+    def _widen(gap: Gap, from_ns: int, topics: SubscriptionSet, whole_feed: bool) -> Gap | None:
+        if from_ns >= gap.from_ns and not topics - gap.topics:
+            return None
+        gap.from_ns = min(gap.from_ns, from_ns)
+        gap.topics = gap.topics | topics
+        gap.whole_feed |= whole_feed
+        return gap
 
     def end(self, to_ns: int, until_sequence: int = 0) -> Gap | None:
         """Close the open gap and give it; it holds both its ends, though the clock were set."""
@@ -100,7 +115,7 @@ class GapLog:
         if gap is None:
             return None
         gap.from_ns, gap.to_ns = min(gap.from_ns, to_ns), max(gap.from_ns, to_ns)
-        gap.until_sequence = until_sequence
+        gap.until_sequence = gap.last_news_sequence = until_sequence
         self._open = None
         self._keep(gap)
         return gap
@@ -119,7 +134,8 @@ class GapLog:
             pass
         elif last.filling is Filling.NOT and not last.trouble and from_ns - last.to_ns < _SAME_NS:
             self.closed_ns += to_ns - last.to_ns
-            last.to_ns, last.until_sequence = to_ns, sequence
+            last.to_ns = to_ns
+            last.until_sequence = last.last_news_sequence = sequence
             last.topics = last.topics | topics
             self._last_end_ns = to_ns
             return last

@@ -10,10 +10,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 _ENTRY_BYTES = 300
 """What keeping a frame costs beside its bytes, about."""
+_MOST_STRETCHES = 1000
+"""Given at once."""
 _MARK_NS = 1_000_000_000
 _MARKS = 24 * 3600
 
@@ -95,8 +98,16 @@ class Ring:
 
     @property
     def newest(self) -> Stretch | None:
-        """What came last, if it is kept."""
-        return Stretch(*self._kept[-1][:6]) if self._kept else None
+        """What the stream brought last, if it is kept."""
+        for one in reversed(self._kept):
+            if not one[4]:
+                return Stretch(*one[:6])
+        return None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is kept at all."""
+        return self._max_bytes > 0
 
     @property
     def first(self) -> int:
@@ -114,10 +125,11 @@ class Ring:
         """
         kept = self._kept
         found: list[Stretch] = []
-        index = max(bisect_right(kept, sequence + 1, key=_first_of) - 1, 0)
-        while index < len(kept) and messages > 0:
-            one = kept[index]
-            index += 1
+        start = max(bisect_right(kept, sequence + 1, key=_first_of) - 1, 0)
+        # Not by index: each would be searched for anew from an end.
+        for one in islice(kept, start, None):
+            if messages <= 0 or len(found) == _MOST_STRETCHES:
+                break
             if one[0] + one[1] > sequence + 1:
                 found.append(Stretch(*one[:6]))
                 messages -= one[1]

@@ -207,3 +207,21 @@ async def test_a_server_that_never_answers() -> None:
     async with server(b"", lambda request: b"") as url:
         with pytest.raises(ConnectFailed, match="no answer"):
             await PicowsConnect()(url, {}, Ears(), 0.2)
+
+
+async def test_an_attempt_that_was_given_up_leaves_no_socket() -> None:
+    """A second one may be opened right after; the library leaves that of a cancelled one open."""
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        ended.set()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        ears = Ears()
+        with pytest.raises(ConnectFailed, match="no answer within"):
+            await PicowsConnect()(f"ws://127.0.0.1:{port}/", {}, ears, 0.3)
+        await eventually(ended.is_set, 1, "the server has seen its end")
+        assert ears.heard == []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from grpclib.const import Status
 
-from stream_proxy.outlets.continuity import affected, read_position
+from stream_proxy.outlets.continuity import affected, lacking, read_position
 from stream_proxy.outlets.grpc.back_fill import GrpcForm
 from stream_proxy.outlets.grpc.refusals import position_lost, refusal
 from stream_proxy.state.gaps import Filling, Gap
@@ -69,7 +69,7 @@ class CallContinuity:
             sequence=handler.sequence if after is None else after,
         )
         for gap in handler.gaps.recent():
-            if gap.to_ns is None or (after is not None and (gap.until_sequence or 0) >= after):
+            if gap.to_ns is None or (after is not None and gap.last_news_sequence >= after):
                 self.tell(gap)
         if after is not None:
             self._tell_unrecorded(after)
@@ -122,6 +122,7 @@ class CallContinuity:
             epoch=handler.epoch,
             sequence=handler.sequence,
         )
+        self._call.send_books()
 
     # Gaps
 
@@ -132,13 +133,16 @@ class CallContinuity:
         if not missed:
             return
         symbols = [symbol for _, symbol in missed]
-        filled = gap.to_ns is not None and not affected(topics, gap.missing)
+        # REST tells nothing of corrections and cancels, which come with the trades.
+        fillable = self._form.letters is None or self._form.letters.isdisjoint(_CORRECTING)
+        filled = fillable and gap.to_ns is not None and not lacking(missed, gap)
         if gap.to_ns is None:
             kind, text = pb.NOTICE_KIND_GAP, f"messages may be missing: {gap.why}"
         elif gap.filling is Filling.NOT and not gap.trouble:
             kind, text = pb.NOTICE_KIND_RESUMED, "the feed flows again"
         else:
-            kind, text = pb.NOTICE_KIND_BACK_FILLED, gap.trouble or "all that was missed was found"
+            kind = pb.NOTICE_KIND_BACK_FILLED
+            text = "all that was missed was found" if filled else gap.trouble or _NOT_FILLABLE
         self._call.notice(
             kind,
             text,
@@ -153,3 +157,5 @@ class CallContinuity:
 
 
 _SYMBOLS_NAMED = 500
+_CORRECTING = frozenset({"c", "x"})
+_NOT_FILLABLE = "this can't be asked for afterwards"

@@ -128,7 +128,7 @@ class MarketDataCall(StreamingCall):
             if code is None:
                 # Now, before the first of its messages.
                 self._continuity.begin()
-                self._send_books(topics)
+                self.send_books()
 
         self._continuity.prepare()
         self.handler.subscribe(self.consumer, topics, settle)
@@ -175,9 +175,11 @@ class MarketDataCall(StreamingCall):
                 break
         return ", ".join(names[:_NAMED_AT_MOST])
 
-    def _send_books(self, topics: SubscriptionSet) -> None:
+    def send_books(self) -> None:
         """Whole order books first: what follows only changes them."""
-        items = list(self.handler.book_snapshot(topics))
+        if self.consumer.replay is not None:
+            return  # they are of now, and it is still in the past
+        items = list(self.handler.book_snapshot(self.consumer.topics))
         if items:
             number = self.handler.sequence
             shape = self.consumer.shape
