@@ -90,7 +90,10 @@ class Scene:
         )
         assert self.handler.upstream.connections == 1
         assert self.handler.upstream.interruptions == 0
-        assert self.handler.gaps.count == 0
+        # What can't be read is missing, and that is all: nothing is open, nothing else was missed.
+        gaps = self.handler.gaps
+        assert gaps.current is None
+        assert {gap.why for gap in gaps.recent()} <= {"a message that can't be read"}
         for client in clients:
             assert client.closed is None
             assert not [c for c in client.controls if c["T"] == "error"]
