@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -29,7 +28,7 @@ CONSUMERS, SYMBOLS_EACH, SYMBOLS = 200, 20, 500
 MESSAGES = 400_000
 STALLED_SYMBOLS = 100
 OUTBOX_BYTES = 1 << 20
-ROUNDS = 3
+ROUNDS = 4
 TESTS = Path(__file__).parents[1]
 
 
@@ -199,7 +198,8 @@ def test_a_stalled_consumer_hurts_nobody() -> None:
     """It gets 407 within its bound; 200 others lose nothing and keep their rate within 5 %.
 
     The rate is deliveries per second of the proxy's processor time, since several processes share
-    this machine's cores; runs with and without alternate, and their medians are compared.
+    this machine's cores; runs with and without alternate, and the best of each are compared: what
+    else happens on the machine only takes away.
     """
     with simulator("--hold", "--rate", "0", "--symbols", str(SYMBOLS)) as alpaca:
         rounds: dict[bool, list[Round]] = {False: [], True: []}
@@ -213,6 +213,6 @@ def test_a_stalled_consumer_hurts_nobody() -> None:
             MSGPACK.encode({"T": "error", "code": 407, "msg": "slow client"}) in result.stalled_got
         )
         assert result.peak_queued_bytes <= OUTBOX_BYTES
-    without, with_it = (statistics.median(r.rate for r in rounds[w]) for w in (False, True))
+    without, with_it = (max(r.rate for r in rounds[w]) for w in (False, True))
     print(f"\nrate with a stalled consumer / without: {with_it / without:.3f}", file=sys.__stdout__)
     assert with_it >= 0.95 * without
