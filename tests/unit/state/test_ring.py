@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,3 +64,15 @@ def test_positions_have_times_longer_than_messages_are_kept() -> None:
     assert ring.time_at_or_before(0) is None
     assert ring.time_at_or_after(1000) is None
     assert ring.holds(1000) and not ring.holds(999)
+
+
+def test_the_garbage_collector_has_nothing_to_look_at() -> None:
+    """Hundreds of thousands of tracked objects would be walked through again and again."""
+    ring = Ring(1 << 30, 1000 * SECOND)
+    gc.collect()
+    before = len(gc.get_objects())
+    for number in range(1, 20_001):
+        ring.keep(number, 1, number, number, [b"12345"], 5)
+    for _ in range(3):
+        gc.collect()
+    assert len(gc.get_objects()) - before < 100
