@@ -60,7 +60,7 @@ def main() -> None:
     for case in _CASES:
         if arguments.only in case.name:
             rows += _compare(case, rounds, seconds)
-    delays = _delays(rounds, 2 * seconds)
+    delays = _delays(3 * rounds, 2 * seconds)
     save("grpc", [*rows, *delays], [*_verdicts(rows), *_verdicts_of_delay(delays)])
 
 

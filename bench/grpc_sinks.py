@@ -3,10 +3,10 @@
     python -m bench.grpc_sinks CASE PORT
 
 Commands and checks are those of `bench.sinks`. HTTP/2 is spoken in as few words as one call needs
-(RFC 9113): large windows, granted anew as bytes come, and frame headers. A message isn't looked at
-while the clock runs: each names its feed's epoch exactly once, and those are counted. After it has
-stopped, the first consumer of each kind takes its messages apart, and its checksum is compared
-with that of the quotes themselves.
+(RFC 9113): windows and frames as large as grpcio's, granted anew as bytes come, and frame headers.
+A message isn't looked at while the clock runs, only its length is. After it has stopped, the first
+consumer of each kind takes its messages apart, and its checksum is compared with that of the
+quotes themselves.
 """
 
 from __future__ import annotations
@@ -27,17 +27,19 @@ from bench.traffic import EVERYTHING, Tally, Traffic, Wish, case_from
 from stream_proxy.runtime.loop import run
 from stream_proxy.wire.grpc import messages
 from stream_proxy.wire.grpc import stream_proxy_pb2 as pb
-from stream_proxy.wire.grpc.boundaries import PREFIX_BYTES
+from stream_proxy.wire.grpc.boundaries import PREFIX_BYTES, count_messages, whole_bytes
 from stream_proxy.wire.grpc.data_frames import HEADER_BYTES, message_bytes
-from stream_proxy.wire.grpc.framing import feed_fields, grpc_message
+from stream_proxy.wire.grpc.framing import grpc_message
 
 PATH = "/cream.v1.StreamProxyService/StreamQuotes"
 _READ_BYTES = 256 * 1024
-_WINDOW_BYTES = 16 << 20
+_WINDOW_BYTES = 4 << 20
+_FRAME_BYTES = 4 << 20
+"""What grpcio announces, as its SETTINGS show."""
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _SETTINGS, _PING, _WINDOW_UPDATE = 0, 1, 4, 6, 8
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
-_INITIAL_WINDOW_SIZE = 4
+_INITIAL_WINDOW_SIZE, _MAX_FRAME_SIZE = 4, 5
 _CALL = 1
 """The only stream of a connection."""
 
@@ -56,12 +58,12 @@ def call_opening(path: str, message: bytes) -> bytes:
         ("te", "trailers"),
         ("content-type", "application/grpc"),
     ]
-    window = struct.pack(">HI", _INITIAL_WINDOW_SIZE, _WINDOW_BYTES)
+    sizes = struct.pack(">HIHI", _INITIAL_WINDOW_SIZE, _WINDOW_BYTES, _MAX_FRAME_SIZE, _FRAME_BYTES)
     more = struct.pack(">I", _WINDOW_BYTES - 65_535)
     return b"".join(
         [
             _PREFACE,
-            http2_frame(_SETTINGS, 0, 0, window),
+            http2_frame(_SETTINGS, 0, 0, sizes),
             http2_frame(_WINDOW_UPDATE, 0, 0, more),
             http2_frame(_HEADERS, _END_HEADERS, _CALL, Encoder().encode(headers)),
             http2_frame(_DATA, _END_STREAM, _CALL, grpc_message(message)),
@@ -70,19 +72,17 @@ def call_opening(path: str, message: bytes) -> bytes:
 
 
 class Counter:
-    """Counts a word in bytes that come in pieces."""
+    """Counts messages in bytes that come in pieces."""
 
-    def __init__(self, word: bytes) -> None:
-        self._word = word
-        self._before = b""
+    def __init__(self) -> None:
+        self._begun = b""
 
-    def count(self, buffer: bytearray, start: int, end: int) -> int:
-        """How often it ends in this piece."""
-        most = len(self._word) - 1
-        edge = self._before + buffer[start : min(end, start + most)]
-        last = buffer[max(start, end - most) : end]
-        self._before = bytes(self._before + last)[-most:]
-        return edge.count(self._word) + buffer.count(self._word, start, end)
+    def count(self, piece: bytes) -> int:
+        """How many end in this piece."""
+        data = self._begun + piece
+        whole = whole_bytes(data)
+        self._begun = data[whole:]
+        return count_messages(data[:whole])
 
 
 class GrpcSink(Sink, asyncio.BufferedProtocol):
@@ -100,7 +100,7 @@ class GrpcSink(Sink, asyncio.BufferedProtocol):
         self._begun = b""
         """A header, or a frame other than DATA, of which a part has come."""
         self._ungranted = 0
-        self._counter = Counter(b"??")
+        self._counter = Counter()
 
     async def connect(self, port: int) -> None:
         await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", port)
@@ -149,9 +149,10 @@ class GrpcSink(Sink, asyncio.BufferedProtocol):
         return end
 
     def _data(self, start: int, end: int) -> None:
-        self.seen += self._counter.count(self._buffer, start, end)
+        piece = bytes(self._view[start:end])
+        self.seen += self._counter.count(piece)
         if self.keeps:
-            self.kept.append(bytes(self._view[start:end]))
+            self.kept.append(piece)
         self._ungranted += end - start
         if self._ungranted >= _WINDOW_BYTES // 4:
             more = struct.pack(">I", self._ungranted)
@@ -166,7 +167,6 @@ class GrpcSink(Sink, asyncio.BufferedProtocol):
             headers = dict(Decoder().decode(payload))
             if "epoch" not in headers:
                 tell(error=f"consumer {self.number} was told {headers}")
-            self._counter = Counter(feed_fields(headers["epoch"], ""))
             self.ready.set()
         elif kind == _SETTINGS and not flags & _ACK:
             self._transport.write(http2_frame(_SETTINGS, _ACK, 0, b""))
