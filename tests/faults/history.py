@@ -8,6 +8,7 @@ from typing import Any
 
 from faults.alpaca import Alpaca
 from faults.market import Market, at_ns
+from simulation.virtual_time import START_NS
 from stream_proxy.model.time import rfc3339
 from stream_proxy.sources.market_data_refusals import MarketDataFailed
 from stream_proxy.sources.market_data_rest import Page
@@ -33,6 +34,11 @@ class SimulatedHistory:
         self.lags_until = 0.0
         self.lag_seconds = 0.0
         self.calls = 0
+        self._answered = False
+
+    def now_ns(self) -> int | None:
+        """The exchange's time, once anything was answered."""
+        return START_NS + int(self._alpaca.loop.time() * 1e9) if self._answered else None
 
     async def _arrive(self) -> float:
         """The way there; gives the instant of which the answer tells."""
@@ -45,6 +51,7 @@ class SimulatedHistory:
         now = loop.time()
         if now < self.fails_until:
             raise MarketDataFailed("unreachable", "no answer from REST")
+        self._answered = True
         return now - self.lag_seconds if now < self.lags_until else now
 
     def trades(self, symbols: Sequence[str], from_ns: int, to_ns: int) -> AsyncIterator[Page]:

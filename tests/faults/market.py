@@ -42,9 +42,9 @@ class Tick:
 
 
 def at_ns(tick: Tick) -> int:
-    """The time that a message bears: a bar's is the beginning of its minute."""
+    """The time that a message bears: a bar's is the beginning of the minute that ended last."""
     if tick.kind == "b":
-        return START_NS + (round(tick.born) - 60) * 1_000_000_000
+        return START_NS + (round(tick.born) // 60 - 1) * 60_000_000_000
     return START_NS + round(tick.born * 1e6) * 1000
 
 

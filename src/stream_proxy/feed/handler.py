@@ -34,7 +34,6 @@ _EACH = 7
 _REASONS_TOLD = 100
 """Of the damages in one frame."""
 _TICKS = frozenset({"t", "q"})
-_DELAYS_NS = {"delayed_sip": 15 * 60 * 1_000_000_000}
 CONTROL_TYPES = frozenset({"success", "error", "subscription"})
 
 
@@ -97,9 +96,6 @@ class FeedHandler:
         """From the exchange's time to ours, of some messages; two clocks differ in it."""
         self.back_filled = 0
         """Messages that were asked for afterwards."""
-        self.behind_ns = self._last_behind_ns = _DELAYS_NS.get(feed.name, 0)
-        """How far the exchange's time of a tick was behind ours, lately: a delay of the feed, and
-        what our clock is wrong by."""
         self.frames = 0
         self.bytes = 0
         self.bad_messages = 0
@@ -181,11 +177,7 @@ class FeedHandler:
             # A bar's time is its beginning, a minute or a day ago.
             happened_ns = self._time_of(items[-1])
             if happened_ns:
-                behind_ns = received_ns - happened_ns
-                self.lag.observe(behind_ns)
-                # One that is late by itself says nothing about the clocks.
-                self.behind_ns = min(behind_ns, self._last_behind_ns)
-                self._last_behind_ns = behind_ns
+                self.lag.observe(received_ns - happened_ns)
         self._reads += 1
         self.last_values.remember(kinds, types, symbols, items, batch_bytes)
         if "o" in kinds and self._has_books:

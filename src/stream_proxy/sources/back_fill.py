@@ -9,6 +9,7 @@ Sources: Alpaca, "Historical Stock Data"; "Real-time Stock Data" (when bars are 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -20,9 +21,11 @@ from stream_proxy.feed.handler import FeedHandler
 from stream_proxy.model.time import NS_PER_MINUTE, NS_PER_SECOND, rfc3339
 from stream_proxy.model.topics import Channel, SubscriptionSet
 from stream_proxy.runtime.clock import Clock
+from stream_proxy.sources.instant import instant_of
 from stream_proxy.sources.market_data_refusals import MarketDataFailed
 from stream_proxy.sources.market_data_rest import Page
-from stream_proxy.sources.received import ReceivedKeys, Window, instant_of, key_of
+from stream_proxy.sources.received import ReceivedKeys, key_of
+from stream_proxy.sources.window import Window
 from stream_proxy.state.gaps import Filling, Gap
 from stream_proxy.wire.alpaca.historical import StreamItems
 from stream_proxy.wire.alpaca.transcode import NotTranscodable
@@ -61,6 +64,8 @@ class History(Protocol):
     def bars(self, symbols: Sequence[str], from_ns: int, to_ns: int) -> AsyncIterator[Page]: ...
 
     def news(self, symbols: Sequence[str], from_ns: int, to_ns: int) -> AsyncIterator[Page]: ...
+
+    def now_ns(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +141,7 @@ class BackFill:
             earlier_ns = due.from_ns - gap.from_ns
             if earlier_ns > 0:
                 due.from_ns -= earlier_ns
-                due.window.from_ns -= earlier_ns
-                due.window.began_ns -= earlier_ns
+                due.window.widen(earlier_ns)
                 due.received, due.reading = self._read(due.window)
         else:
             # Again, where a gap of damaged messages grows.
@@ -234,6 +238,7 @@ class BackFill:
     async def _ask(self, due: _Due, found: _Found) -> None:
         """Ask for every channel of a gap that can be asked for."""
         gap = due.gap
+        await self._ask_the_time(due, found)
         for channel in gap.missing.channels():
             if channel in _RENEWED and (channel != "orderbooks" or gap.whole_feed):
                 topics = {channel: gap.topics.symbols(channel)}
@@ -244,8 +249,26 @@ class BackFill:
                 found.trouble.append(
                     "quotes are not asked for (STREAM_PROXY_BACK_FILL_QUOTES=on does)"
                 )
-            else:
+            elif due.window.sure:
                 await self._ask_channel(due, channel, found)
+
+    async def _ask_the_time(self, due: _Due, found: _Found) -> None:
+        """Where nothing has come yet that tells what time it is at the exchange, an answer may."""
+        window, now_ns = due.window, self._clock.monotonic_ns
+        window.look(now_ns(), self._rest.now_ns())
+        for channel in due.gap.missing.channels():
+            symbols = [one for one in due.gap.missing.symbols(channel) if one != "*"]
+            if window.sure:
+                return
+            if symbols and self._may_ask(channel):
+                with contextlib.suppress(MarketDataFailed):
+                    ask = getattr(self._rest, ASKED[channel])
+                    async for _ in ask(symbols[:1], window.from_ns, window.to_ns):
+                        break
+                window.look(now_ns(), self._rest.now_ns())
+        if not window.sure:
+            found.trouble.append("nothing has told yet what time it is at the exchange")
+            found.again = True
 
     async def _ask_channel(self, due: _Due, channel: Channel, found: _Found) -> None:
         gap, received = due.gap, due.received

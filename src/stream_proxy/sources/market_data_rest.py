@@ -31,7 +31,7 @@ from stream_proxy.sources.market_data_refusals import (
     refusal,
 )
 from stream_proxy.sources.request_budget import RequestBudget
-from stream_proxy.sources.retry_after import retry_after_seconds
+from stream_proxy.sources.retry_after import date_seconds, retry_after_seconds
 from stream_proxy.wire.alpaca.requests import Credentials
 
 SYMBOLS_PER_REQUEST = 200
@@ -117,8 +117,17 @@ class MarketDataRest:
         self._retry_seconds = retry_seconds
         self._throttled_seconds = throttled_seconds
         self._tracer = tracer
+        self._clock: tuple[int, float] | None = None
+        """What Alpaca's clock showed, and when that was (loop time)."""
         self.requests = 0
         self.throttled = 0
+
+    def now_ns(self) -> int | None:
+        """What time it is by Alpaca's clock, to a second; None before the first answer."""
+        if self._clock is None:
+            return None
+        shown_ns, at = self._clock
+        return shown_ns + int((asyncio.get_running_loop().time() - at) * 1e9)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -315,6 +324,9 @@ class MarketDataRest:
         ) as span:
             async with asyncio.timeout(self._answer_seconds):
                 response = await self._client.get(path, params=dict(params))
+            shown = date_seconds(response.headers)
+            if shown is not None:
+                self._clock = int(shown * 1e9), asyncio.get_running_loop().time()
             span.set({"http.response.status_code": response.status_code})
             if response.status_code >= 400:
                 span.fail(f"HTTP {response.status_code}")

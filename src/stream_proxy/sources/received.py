@@ -7,11 +7,10 @@ import contextlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from msgspec.msgpack import Ext
-
 from stream_proxy.feed.handler import FeedHandler
-from stream_proxy.model.time import NS_PER_MINUTE, NS_PER_SECOND, parse_rfc3339, timestamp_ns
+from stream_proxy.model.time import NS_PER_MINUTE, NS_PER_SECOND
 from stream_proxy.model.topics import Channel
+from stream_proxy.sources.instant import instant_of
 from stream_proxy.state.ring import Stretch
 from stream_proxy.wire.alpaca.codec import FrameDamaged
 
@@ -22,50 +21,6 @@ _TICKS_NS = 10 * NS_PER_SECOND
 _SLOW_NS = 3 * NS_PER_MINUTE
 """So far back before a gap what came is looked at: of ticks a little, of bars some minutes."""
 _TICKING = frozenset({"t", "q"})
-
-
-class Window:
-    """A gap by the exchange's clock, from which ours may differ, and a delayed feed's does.
-
-    How far is known from the last messages before the gap; from there on a monotonic clock
-    counts, so that it doesn't matter if ours is set meanwhile.
-
-    Args:
-        opened_wall_ns, opened_ns: now, wall clock and monotonic.
-        age_ns: how long ago the gap began, by our clock.
-        clipped: whether nothing at all can have come in the gap, so that it can't be older than
-            the silence.
-    """
-
-    def __init__(
-        self,
-        handler: FeedHandler,
-        opened_wall_ns: int,
-        opened_ns: int,
-        age_ns: int,
-        *,
-        clipped: bool,
-    ) -> None:
-        newest = handler.ring.newest
-        exchange_ns = opened_wall_ns - handler.behind_ns
-        if newest is not None:
-            silent_ns = opened_ns - newest.kept_ns
-            exchange_ns = newest.received_ns - handler.behind_ns + silent_ns
-            if clipped:
-                age_ns = min(age_ns, silent_ns + NS_PER_SECOND)
-        self.began_ns = opened_ns - max(age_ns, 0)
-        """When it began, monotonic."""
-        self._opened_ns = opened_ns
-        self._opened_exchange_ns = exchange_ns
-        self.from_ns = exchange_ns - max(age_ns, 0)
-        self.to_ns = exchange_ns
-        self.ended_ns = opened_ns
-        """When it was over, monotonic."""
-
-    def end(self, now_ns: int) -> None:
-        """The gap is over, monotonic."""
-        self.ended_ns = now_ns
-        self.to_ns = self._opened_exchange_ns + now_ns - self._opened_ns
 
 
 class ReceivedKeys:
@@ -139,15 +94,6 @@ class ReceivedKeys:
             for key, (symbol, at_ns) in self._found.get(channel, {}).items()
             if from_ns <= at_ns <= to_ns
         ]
-
-
-def instant_of(fields: Mapping[str, Any]) -> int | None:
-    """When something happened, by the exchange's clock; None where that can't be read."""
-    value = fields.get("t", fields.get("created_at"))
-    try:
-        return timestamp_ns(value) if isinstance(value, Ext) else parse_rfc3339(str(value))
-    except ValueError:
-        return None
 
 
 def key_of(channel: Channel, symbol: Any, fields: Mapping[str, Any]) -> Key:

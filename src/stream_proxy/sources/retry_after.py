@@ -1,4 +1,4 @@
-"""How long a server wants us to wait, as its headers have it."""
+"""How long a server wants us to wait, and what time it has, as its headers say."""
 
 from __future__ import annotations
 
@@ -39,3 +39,11 @@ def retry_after_seconds(headers: Mapping[str, str], otherwise: float, *, throttl
 
 def _now(headers: Mapping[str, str]) -> float:
     return parsedate_to_datetime(headers["Date"]).timestamp()
+
+
+def date_seconds(headers: Mapping[str, str]) -> float | None:
+    """The server's time, seconds since 1970 (RFC 9110, section 6.6.1); None where it has none."""
+    try:
+        return _now(headers)
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return None

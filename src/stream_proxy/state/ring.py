@@ -99,13 +99,10 @@ class Ring:
         while kept and (self.bytes > self._max_bytes or kept[0][5] < oldest_ns):
             self.bytes -= kept.popleft()[6]
 
-    @property
-    def newest(self) -> Stretch | None:
-        """What the stream brought last, if it is kept."""
-        for one in reversed(self._kept):
-            if not one[4]:
-                return Stretch(*one[:6])
-        return None
+    def newest(self, stretches: int) -> list[Stretch]:
+        """What the stream brought last, newest first, as far as it is kept."""
+        live = (Stretch(*one[:6]) for one in reversed(self._kept) if not one[4])
+        return list(islice(live, stretches))
 
     @property
     def keeps(self) -> bool:

@@ -53,6 +53,14 @@ class Script:
     lag_ns: int = 0
     """What is younger isn't shown."""
     clock: VirtualClock | None = None
+    shows_time: bool = True
+    """Whether answers say what time it is, as soon as there was one."""
+
+    def now_ns(self) -> int | None:
+        assert self.clock is not None
+        if not self.shows_time:
+            return None
+        return START_NS + self.clock.monotonic_ns() if self.asked else None
 
     def put(self, channel: str, at_ns: int, item: dict[str, Any]) -> None:
         self.items.setdefault((channel, "AAPL"), []).append((at_ns, item))
@@ -403,3 +411,49 @@ def test_what_rest_knows_nothing_of_stays_missing() -> None:
     assert scene.gap.filling is Filling.PARTLY
     assert scene.gap.missing == SubscriptionSet({"statuses": ["AAPL"], "quotes": ["AAPL"]})
     assert "statuses can't be asked for afterwards" in scene.gap.trouble
+
+
+@pytest.mark.parametrize("ahead_seconds", [86_400, -86_400])
+def test_a_wrong_clock_asks_for_the_right_time(ahead_seconds: int) -> None:
+    """Nothing has come yet that tells what time it is at the exchange: REST's answers do."""
+
+    async def main(scene: Scene) -> None:
+        started_ns = scene.clock.now_ns()
+        scene.clock.jump(ahead_seconds * SECOND)
+        await asyncio.sleep(1)
+        scene.lose()
+        await asyncio.sleep(1)
+        scene.script.put("trades", started_ns + 2 * SECOND, trade(1, started_ns + 2 * SECOND))
+        scene.script.put("trades", started_ns - 86_395 * SECOND, trade(9, started_ns))
+        await asyncio.sleep(1)
+        scene.ready()
+        scene.script.clock = VirtualClock(asyncio.get_running_loop())
+        await asyncio.sleep(60)
+
+    scene = play(main)
+    assert scene.ids(scene.got) == [1]
+    assert scene.gap.filling is Filling.WHOLE
+
+
+def test_who_cannot_tell_the_time_claims_nothing() -> None:
+    """Neither a message nor an answer says what time it is; later a message does."""
+
+    async def main(scene: Scene) -> None:
+        started_ns = scene.clock.now_ns()
+        scene.clock.jump(86_400 * SECOND)
+        scene.script.shows_time = False
+        scene.lose()
+        await asyncio.sleep(1)
+        scene.script.put("trades", started_ns + SECOND, trade(1, started_ns + SECOND))
+        await asyncio.sleep(1)
+        scene.ready()
+        await asyncio.sleep(40)
+        assert scene.gap.filling is Filling.NOT and "what time it is" in scene.gap.trouble
+        scene.clock.jump(-86_400 * SECOND)
+        scene.happen(2)
+        scene.clock.jump(86_400 * SECOND)
+        await asyncio.sleep(400)
+
+    scene = play(main)
+    assert scene.ids(scene.got) == [2, 1]
+    assert scene.gap.filling is Filling.WHOLE
