@@ -164,6 +164,10 @@ class Market:
         known = {s: int(at * NS_PER_SECOND) for s, at in happened.items() if at is not None}
         return known if self.rest else None
 
+    @staticmethod
+    def now_ns() -> None:
+        return None
+
     async def trade(self) -> None:
         """Let the market trade, for ever."""
         while True:

@@ -19,7 +19,7 @@ from stream_proxy.model.topics import SubscriptionSet
 from stream_proxy.sources.liveness import Liveness
 from stream_proxy.sources.liveness_advice import Advice, Ask, Reconnect, Resubscribe
 from stream_proxy.sources.market_hours import ExchangeMarketHours
-from stream_proxy.sources.market_phase import Phase
+from stream_proxy.sources.market_phase import DELAY_NS, Phase
 
 pytestmark = pytest.mark.slow
 
@@ -145,7 +145,7 @@ class Week:
 
     def hold(self, topics: SubscriptionSet) -> None:
         now_ns = self.ns(self.now)
-        self.liveness.hold(topics, now_ns, now_ns, lambda c, s: self.values.get((c, s)))
+        self.liveness.hold(topics, now_ns, lambda c, s: self.values.get((c, s)))
 
     def step(self) -> None:
         """Let time pass, the market trade, and the proxy look."""
@@ -158,7 +158,8 @@ class Week:
             self.send(channel, symbol)
         if self._question is not None:
             question, self._question = self._question, None
-            self.liveness.answered(question, self.answer(question), self.when, now_ns)
+            answer, delay_ns = self.answer(question), DELAY_NS.get(self.feed.name, 0)
+            self.liveness.answered(question, answer, self.when, now_ns, now_ns - delay_ns)
         advice = self.liveness.look(
             now_ns,
             now_ns,

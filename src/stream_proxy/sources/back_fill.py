@@ -289,7 +289,7 @@ class BackFill:
         for wait in (*_BEHIND_SECONDS, None):
             part = _Found()
             try:
-                await self._ask_symbols(due.window, channel, symbols, part)
+                await self._ask_symbols(due, channel, symbols, part)
             except MarketDataFailed as failure:
                 found.trouble.append(str(failure))
                 found.again |= failure.may_pass
@@ -311,8 +311,9 @@ class BackFill:
         found.trouble += part.trouble
 
     async def _ask_symbols(
-        self, window: Window, channel: Channel, symbols: Sequence[str], part: _Found
+        self, due: _Due, channel: Channel, symbols: Sequence[str], part: _Found
     ) -> None:
+        window = due.window
         ask = getattr(self._rest, ASKED[channel])
         from_ns, to_ns = window.from_ns - _MARGIN_NS, window.to_ns + _MARGIN_NS
         if ASKED[channel] == "bars":
@@ -321,7 +322,9 @@ class BackFill:
             to_ns = window.to_ns - NS_PER_MINUTE
             oldest_ns = window.from_ns - NS_PER_MINUTE - _MARGIN_NS
         else:
-            oldest_ns = from_ns if self._handler.ring.keeps else window.from_ns
+            # What came shortly before the gap isn't missed, where that is remembered.
+            remembers = due.received.since_ns <= window.began_ns - _MARGIN_NS
+            oldest_ns = from_ns if remembers else window.from_ns
         pages: AsyncIterator[Page] = ask(symbols, from_ns, to_ns)
         async for page in pages:
             for symbol, item in page.items:

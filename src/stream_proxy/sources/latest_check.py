@@ -25,6 +25,9 @@ class LatestCheck(Protocol):
             channel: ``trades`` or ``quotes``.
         """
 
+    def now_ns(self) -> int | None:
+        """What time it is by Alpaca's clock, to a second; None before its first answer."""
+
 
 class NoLatestCheck:
     """Knows nothing: silence has to be judged without REST."""
@@ -32,6 +35,9 @@ class NoLatestCheck:
     async def latest_ns(
         self, channel: Channel, symbols: Sequence[Symbol]
     ) -> Mapping[Symbol, int] | None:
+        return None
+
+    def now_ns(self) -> int | None:
         return None
 
 
@@ -42,6 +48,9 @@ class LatestItems(Protocol):
         """Raises:
         MarketDataFailed: there is no answer.
         """
+
+    def now_ns(self) -> int | None:
+        """See `LatestCheck`."""
 
 
 class RestLatestCheck:
@@ -68,3 +77,6 @@ class RestLatestCheck:
             except ValueError:
                 continue  # a latest item without a time says nothing
         return found
+
+    def now_ns(self) -> int | None:
+        return self._rest.now_ns()

@@ -83,16 +83,14 @@ class Liveness:
 
     # What is told to it
 
-    def hold(
-        self, topics: SubscriptionSet, now_ns: int, wall_ns: int, last_value: LastValue
-    ) -> None:
+    def hold(self, topics: SubscriptionSet, now_ns: int, last_value: LastValue) -> None:
         """Upstream said what it sends from now on."""
         if not self._watchlist.held:
             self._last_ns = self._looked_ns = now_ns
             self._messages = None
             self._asked_for_all = False
         self._due_ns = 0
-        self._watchlist.hold(topics, now_ns, wall_ns, last_value)
+        self._watchlist.hold(topics, now_ns, last_value)
 
     def lost(self) -> None:
         """The connection is gone."""
@@ -218,16 +216,18 @@ class Liveness:
         latest: Mapping[Symbol, int] | None,
         happened: Callable[[Channel, Symbol], int],
         now_ns: int,
+        exchange_ns: int,
     ) -> None:
         """Hear what REST has.
 
         Args:
             latest: when each symbol's latest message happened; None when nobody could be asked.
             happened: the same for the last message that we got, 0 without one.
+            exchange_ns: what time it is there, for this feed.
         """
         newer = None
         if latest is not None:
-            newer = self._watchlist.newer(ask.channel, latest, happened)
+            newer = self._watchlist.newer(ask.channel, latest, happened, exchange_ns - now_ns)
         if not self._asked_for_all:
             self._watchlist.answered(newer, now_ns)
             return

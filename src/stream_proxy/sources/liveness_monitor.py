@@ -21,6 +21,7 @@ from stream_proxy.sources.latest_check import LatestCheck
 from stream_proxy.sources.liveness import Liveness
 from stream_proxy.sources.liveness_advice import Ask, Reconnect, Resubscribe
 from stream_proxy.sources.market_hours import MarketHours, period_of
+from stream_proxy.sources.window import exchange_ns
 from stream_proxy.wire.alpaca.codec import FrameDamaged
 
 _TELLING = frozenset({"statuses", "lulds"})
@@ -69,7 +70,6 @@ class LivenessMonitor:
         self.liveness.hold(
             topics,
             self._clock.monotonic_ns(),
-            self._clock.now_ns(),
             self._handler.last_values.get,
         )
 
@@ -111,7 +111,10 @@ class LivenessMonitor:
             # A bug of ours must not keep the feed from being judged.
             self._log.exception("liveness.internal_error")
         self._asking = None
-        self.liveness.answered(ask, found, self._happened, self._clock.monotonic_ns())
+        now_ns = self._clock.monotonic_ns()
+        shown_ns = self._latest.now_ns() or self._clock.now_ns()
+        at_exchange_ns = exchange_ns(self._handler, now_ns, shown_ns)
+        self.liveness.answered(ask, found, self._happened, now_ns, at_exchange_ns)
 
     def _happened(self, channel: Channel, symbol: Symbol) -> int:
         """When the last message of a topic happened, by its own account."""

@@ -42,6 +42,8 @@ class ReceivedKeys:
         }
         self._found: dict[Channel, dict[Key, tuple[Any, int]]] = {c: {} for c in channels}
         self._symbols: dict[Channel, set[str]] = {c: set() for c in channels}
+        self.since_ns = handler.ring.since_ns
+        """Since when it knows of everything, monotonic."""
         self.settled = False
         """Whether what comes live can't be of the gap's time any more."""
 

@@ -45,7 +45,7 @@ class Watched:
 
     Attributes:
         seen: its last message, to notice the next one by.
-        subscribed_ns: since when upstream is to send it, wall clock.
+        subscribed_ns: since when upstream is to send it, monotonic.
         missed: it had messages that we didn't get.
         due_ns: when to look at its silence again, monotonic.
         evidence: what REST said of the silence that lasts.
@@ -93,9 +93,9 @@ class Watched:
         self._reconnects = 0
         self._calm(due_ns)
 
-    def subscribe(self, now_ns: int, wall_ns: int) -> None:
+    def subscribe(self, now_ns: int) -> None:
         """Upstream begins to send it."""
-        self.subscribed_ns = wall_ns
+        self.subscribed_ns = now_ns
         self.restart(now_ns)
 
     def restart(self, now_ns: int) -> None:

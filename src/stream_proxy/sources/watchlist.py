@@ -17,7 +17,6 @@ from stream_proxy.model.topics import WILDCARD, Channel, SubscriptionSet, Symbol
 from stream_proxy.sources.arrival import Expectation, Slot
 from stream_proxy.sources.halts import Halts
 from stream_proxy.sources.liveness_advice import Advice, Ask, Reconnect, Resubscribe
-from stream_proxy.sources.market_phase import DELAY_NS
 from stream_proxy.sources.watched import Cure, Evidence, Watched
 
 Topic: TypeAlias = tuple[Channel, Symbol]
@@ -81,9 +80,7 @@ class Watchlist:
 
     # What is held
 
-    def hold(
-        self, topics: SubscriptionSet, now_ns: int, wall_ns: int, last_value: LastValue
-    ) -> None:
+    def hold(self, topics: SubscriptionSet, now_ns: int, last_value: LastValue) -> None:
         """Upstream said what it sends from now on."""
         before, self.held = self.held, topics
         if not before:
@@ -96,7 +93,7 @@ class Watchlist:
                 for symbol in symbols:
                     watched = self._watch((channel, symbol), now_ns)
                     if (channel, symbol) not in before:
-                        watched.subscribe(now_ns, wall_ns)
+                        watched.subscribe(now_ns)
                         watched.seen = last_value(channel, symbol)
                     self._named.append(watched)
             elif channel in _COUNTED:
@@ -105,7 +102,7 @@ class Watchlist:
                     self._known.pop((channel, WILDCARD), None)
                 watched = self._watch((channel, WILDCARD), now_ns)
                 if channel not in before.channels():
-                    watched.subscribe(now_ns, wall_ns)
+                    watched.subscribe(now_ns)
                     watched.seen = None
                 self._counted.append((watched, _COUNTED[channel]))
         self._forget()
@@ -262,14 +259,19 @@ class Watchlist:
         channel: Channel,
         latest: Mapping[Symbol, int],
         happened: Callable[[Channel, Symbol], int],
+        ahead_ns: int,
     ) -> dict[Symbol, bool]:
-        """Which symbols have messages from after our last one, and from after we subscribed."""
-        delay_ns = DELAY_NS.get(self._feed.name, 0)
+        """Which symbols have messages from after our last one, and from after we subscribed.
+
+        Args:
+            ahead_ns: how far the exchange's clock is ahead of the monotonic one.
+        """
         found = {}
         for symbol, latest_ns in latest.items():
             watched = self._known.get((channel, symbol)) or self._known.get((channel, WILDCARD))
-            since_ns = (watched.subscribed_ns if watched else 0) + _CLOCK_MARGIN_NS - delay_ns
-            found[symbol] = latest_ns > max(happened(channel, symbol), since_ns)
+            since_ns = (watched.subscribed_ns if watched else 0) + ahead_ns
+            newest_ns = max(happened(channel, symbol), since_ns + _CLOCK_MARGIN_NS)
+            found[symbol] = latest_ns > newest_ns
         return found
 
     # All of them together

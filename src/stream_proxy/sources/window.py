@@ -12,16 +12,27 @@ from collections.abc import Iterator
 from stream_proxy.feed.handler import FeedHandler
 from stream_proxy.model.time import NS_PER_MINUTE, NS_PER_SECOND
 from stream_proxy.sources.instant import instant_of
+from stream_proxy.sources.market_phase import DELAY_NS
 from stream_proxy.wire.alpaca.codec import FrameDamaged
 
-_DELAYS_NS = {"delayed_sip": 15 * NS_PER_MINUTE}
 _LEADS_NS = {"t": 0, "q": 0, "o": 0, "s": 0, "l": 0, "b": NS_PER_MINUTE}
 """Types that are sent as soon as they happen. A bar's time is its beginning."""
 _STRETCHES = 16
 _OF_EACH = 3
 
 
-def exchange_ns(handler: FeedHandler, now_ns: int) -> int | None:
+def exchange_ns(handler: FeedHandler, now_ns: int, shown_ns: int) -> int:
+    """What time it is at the exchange, for this feed: by messages, or else by another clock.
+
+    Args:
+        now_ns: monotonic.
+        shown_ns: what that clock shows.
+    """
+    told_ns = told_by_messages_ns(handler, now_ns)
+    return shown_ns - DELAY_NS.get(handler.feed.name, 0) if told_ns is None else told_ns
+
+
+def told_by_messages_ns(handler: FeedHandler, now_ns: int) -> int | None:
     """What time it is at the exchange, as far as what came last can tell; None if nothing did.
 
     Each message says that it was at least so late when it came. The second latest is believed: of
@@ -73,7 +84,7 @@ class Window:
         if newest and clipped:
             age_ns = min(age_ns, now_ns - newest[0].kept_ns + NS_PER_SECOND)
         age_ns = max(age_ns, 0)
-        self._delay_ns = _DELAYS_NS.get(handler.feed.name, 0)
+        self._delay_ns = DELAY_NS.get(handler.feed.name, 0)
         self._ahead_ns = wall_ns - self._delay_ns - now_ns
         """How far the exchange's clock is ahead of the monotonic one."""
         self.began_ns = now_ns - age_ns
@@ -100,7 +111,7 @@ class Window:
         """
         if not self._asks:
             return
-        known_ns = exchange_ns(self._handler, now_ns)
+        known_ns = told_by_messages_ns(self._handler, now_ns)
         if known_ns is not None:
             ahead_ns = known_ns - now_ns
             self._ahead_ns = max(self._ahead_ns, ahead_ns) if self._told else ahead_ns

@@ -9,6 +9,7 @@ from enum import Enum
 from stream_proxy.model.topics import SubscriptionSet
 
 _KEPT = 1000
+_OF_LATE = 20
 _SAME_NS = 1_000_000_000
 
 
@@ -65,7 +66,6 @@ class GapLog:
     def __init__(self) -> None:
         self._gaps: deque[Gap] = deque(maxlen=_KEPT)
         self._open: Gap | None = None
-        self._last_end_ns = 0
         self.count = 0
         self.closed_ns = 0
         """The length of all that have ended, together."""
@@ -86,12 +86,9 @@ class GapLog:
     ) -> Gap | None:
         """Open a gap, or widen the open one; None where that holds all of it already.
 
-        None reaches back into the last one, unless the clock was set back since.
+        None begins within another of the same topics, unless the clock was set back since.
         """
-        last = self._gaps[-1] if self._gaps else None
-        covered = last is not None and not topics - last.topics
-        if covered and (now_ns is None or self._last_end_ns <= now_ns):
-            from_ns = max(from_ns, self._last_end_ns)
+        from_ns = self._behind_others(from_ns, topics, now_ns)
         if self._open is not None:
             return self._widen(self._open, from_ns, topics, whole_feed)
         self.count += 1
@@ -99,6 +96,19 @@ class GapLog:
             self.count, from_ns, None, why, topics, after_sequence, whole_feed=whole_feed
         )
         return self._open
+
+    def _behind_others(self, from_ns: int, topics: SubscriptionSet, now_ns: int | None) -> int:
+        """The first instant from there on that no gap of late holds.
+
+        One that is a moment only, such as a message that can't be read, doesn't make up for a
+        silence before it.
+        """
+        for gap in list(self._gaps)[-_OF_LATE:]:
+            assert gap.to_ns is not None
+            is_past = now_ns is None or gap.to_ns <= now_ns
+            if is_past and gap.from_ns <= from_ns < gap.to_ns and not topics - gap.topics:
+                from_ns = gap.to_ns
+        return from_ns
 
     @staticmethod
     def _widen(gap: Gap, from_ns: int, topics: SubscriptionSet, whole_feed: bool) -> Gap | None:
@@ -137,14 +147,12 @@ class GapLog:
             last.to_ns = to_ns
             last.until_sequence = last.last_news_sequence = sequence
             last.topics = last.topics | topics
-            self._last_end_ns = to_ns
             return last
         self.begin(from_ns, why, topics, sequence, now_ns=to_ns)
         return self.end(to_ns, sequence)
 
     def _keep(self, gap: Gap) -> None:
         assert gap.to_ns is not None
-        self._last_end_ns = gap.to_ns
         self.closed_ns += gap.to_ns - gap.from_ns
         if len(self._gaps) == _KEPT:
             self.forgotten_until_ns = self._gaps[0].to_ns or 0

@@ -17,6 +17,7 @@ _ENTRY_BYTES = 300
 """What keeping a frame costs beside its bytes, about."""
 _MOST_STRETCHES = 1000
 """Given at once."""
+_LEAST_STRETCHES = 100
 _MARK_NS = 1_000_000_000
 _MARKS = 24 * 3600
 
@@ -50,7 +51,8 @@ class Ring:
 
     Args:
         max_bytes: so much is kept at the most; 0 keeps nothing.
-        max_age_ns: nothing older is kept, once something newer comes.
+        max_age_ns: nothing older is kept, once something newer comes, but for the last few: what
+            came before a long silence tells what was missed in it.
     """
 
     __slots__ = ("_kept", "_marks", "_max_age_ns", "_max_bytes", "bytes", "last")
@@ -96,7 +98,10 @@ class Ring:
         kept.append((first, messages, received_ns, frames, back_filled, now_ns, size))
         self.bytes += size
         oldest_ns = now_ns - self._max_age_ns
-        while kept and (self.bytes > self._max_bytes or kept[0][5] < oldest_ns):
+        while kept and (
+            self.bytes > self._max_bytes
+            or (kept[0][5] < oldest_ns and len(kept) > _LEAST_STRETCHES)
+        ):
             self.bytes -= kept.popleft()[6]
 
     def newest(self, stretches: int) -> list[Stretch]:
@@ -108,6 +113,14 @@ class Ring:
     def keeps(self) -> bool:
         """Whether anything is kept at all."""
         return self._max_bytes > 0
+
+    @property
+    def since_ns(self) -> int:
+        """Since when everything is kept, monotonic; 0 from the very beginning."""
+        kept = self._kept
+        if not kept:
+            return 1 << 62 if self.last else 0
+        return kept[0][5] if kept[0][0] > 1 else 0
 
     @property
     def first(self) -> int:

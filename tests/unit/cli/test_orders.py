@@ -169,6 +169,9 @@ async def test_a_new_journal_is_said(
                 )
             )
             await eventually(lambda: app.outlet.order_consumers(), 20, "the command listens")
+            # Before it knows its position, an end would be its first answer.
+            await buy(alpaca)
+            await eventually(lambda: watcher.sequences, 20, "it has heard something")
         async with proxied(alpaca, tmp_path_factory.mktemp("two"), port=port):
             await eventually(lambda: watcher.process.returncode is not None, 20, "it ends")
             assert watcher.process.returncode == 1

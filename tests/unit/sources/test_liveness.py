@@ -56,7 +56,7 @@ class Feed:
 
     def hold(self, topics: SubscriptionSet = SIP) -> None:
         self.held = topics
-        self.liveness.hold(topics, self.monotonic_ns, self.ns(self.now), self.last_value)
+        self.liveness.hold(topics, self.monotonic_ns, self.last_value)
 
     def last_value(self, channel: str, symbol: str) -> object:
         return self.values.get((channel, symbol))
@@ -83,7 +83,8 @@ class Feed:
         )
         if isinstance(advice, Ask):
             self.answers.append(self.answer(advice))
-            self.liveness.answered(advice, self.answers[-1], self.when, self.monotonic_ns)
+            now_ns, answer = self.monotonic_ns, self.answers[-1]
+            self.liveness.answered(advice, answer, self.when, now_ns, self.ns(self.now))
         if advice is not None:
             self.advice.append((self.now, advice))
         return advice

@@ -49,6 +49,9 @@ class Latest:
             raise self.answer
         return self.answer
 
+    def now_ns(self) -> int | None:
+        return None
+
 
 class Scene:
     """A feed's middle, and its monitor, second by second."""
@@ -169,6 +172,9 @@ async def test_the_check_by_rest_reads_the_items_times() -> None:
 
     class Rest:
         failed = False
+
+        def now_ns(self) -> int | None:
+            return 5
 
         async def latest(self, channel: str, symbols: Sequence[str]) -> dict[str, dict[str, Any]]:
             if self.failed:

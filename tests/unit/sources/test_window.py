@@ -11,7 +11,7 @@ from simulation.virtual_time import START_NS, VirtualClock, VirtualLoop
 from stream_proxy.feed.handler import FeedHandler
 from stream_proxy.model.feeds import FEEDS
 from stream_proxy.model.time import rfc3339
-from stream_proxy.sources.window import Window, exchange_ns
+from stream_proxy.sources.window import Window, told_by_messages_ns
 from stream_proxy.wire.alpaca.codec import JSON
 
 SECOND = 1_000_000_000
@@ -40,7 +40,7 @@ class Scene:
 
     def error_seconds(self) -> float | None:
         """How wrong the time is that is believed."""
-        found = exchange_ns(self.handler, self.now_ns)
+        found = told_by_messages_ns(self.handler, self.now_ns)
         return None if found is None else (found - START_NS - self.now_ns) / SECOND
 
     def window(self, age_seconds: float = 0.0, clipped: bool = False) -> Window:
