@@ -101,11 +101,16 @@ class _Due:
     gap: Gap
     received: ReceivedKeys
     reading: asyncio.Task[None]
-    """Of what came before the gap."""
+    """Of what came before the gap, and comes in it."""
     from_ns: int
     window: Window
     at: float = float("inf")
     tried: int = 0
+
+    @property
+    def remembers_before(self) -> bool:
+        """Whether all is known that came right before the gap."""
+        return self.received.since_ns <= self.window.began_ns - _MARGIN_NS
 
 
 class BackFill:
@@ -142,6 +147,7 @@ class BackFill:
             if earlier_ns > 0:
                 due.from_ns -= earlier_ns
                 due.window.widen(earlier_ns)
+                due.reading.cancel()
                 due.received, due.reading = self._read(due.window)
         else:
             # Again, where a gap of damaged messages grows.
@@ -159,20 +165,27 @@ class BackFill:
         return _Due(gap, *self._read(window), gap.from_ns, window)
 
     def _read(self, window: Window) -> tuple[ReceivedKeys, asyncio.Task[None]]:
-        """Read what came before a gap, at once: what follows may make the ring forget it."""
+        """Read what came before a gap, at once, and what comes: the ring may forget it."""
         channels = [channel for channel in self._handler.feed.channels if self._may_ask(channel)]
         received = ReceivedKeys(self._handler, window.began_ns, channels)
-        return received, asyncio.get_running_loop().create_task(received.read())
+        following = received.follow(self._limits.messages)
+        return received, asyncio.get_running_loop().create_task(following)
 
     async def run(self) -> None:
         """Fill what is due, until cancelled."""
-        while True:
-            due = await self._next()
-            try:
-                await self._fill(due)
-            except Exception:
-                self._log.exception("back_fill.internal_error", gap=due.gap.number)
-                self._settle(due.gap, Filling.NOT, "an internal error of the proxy, see the log")
+        try:
+            while True:
+                await self._fill_safely(await self._next())
+        finally:
+            for due in self._due:
+                due.reading.cancel()
+
+    async def _fill_safely(self, due: _Due) -> None:
+        try:
+            await self._fill(due)
+        except Exception:
+            self._log.exception("back_fill.internal_error", gap=due.gap.number)
+            self._settle(due.gap, Filling.NOT, "an internal error of the proxy, see the log")
 
     async def _next(self) -> _Due:
         """The newest gap that is due."""
@@ -196,7 +209,7 @@ class BackFill:
         gap, found = due.gap, _Found()
         assert gap.to_ns is not None
         gap.filling = Filling.UNDER_WAY
-        await due.reading
+        due.reading.cancel()
         received = due.received
         try:
             async with asyncio.timeout(self._limits.seconds):
@@ -316,23 +329,26 @@ class BackFill:
         window = due.window
         ask = getattr(self._rest, ASKED[channel])
         from_ns, to_ns = window.from_ns - _MARGIN_NS, window.to_ns + _MARGIN_NS
+        # What came shortly before the gap isn't missed, where that is remembered.
+        oldest_ns = surely_ns = from_ns if due.remembers_before else window.from_ns
         if ASKED[channel] == "bars":
             # A bar is sent when its minute ends, and bears the time at which that began.
             from_ns -= from_ns % NS_PER_MINUTE + NS_PER_MINUTE
             to_ns = window.to_ns - NS_PER_MINUTE
-            oldest_ns = window.from_ns - NS_PER_MINUTE - _MARGIN_NS
-        else:
-            # What came shortly before the gap isn't missed, where that is remembered.
-            remembers = due.received.since_ns <= window.began_ns - _MARGIN_NS
-            oldest_ns = from_ns if remembers else window.from_ns
+            oldest_ns = surely_ns = oldest_ns - NS_PER_MINUTE
+        elif due.gap.whole_feed:
+            surely_ns = max(oldest_ns, window.at(due.received.since_ns))
         pages: AsyncIterator[Page] = ask(symbols, from_ns, to_ns)
+        unclear = False
         async for page in pages:
             for symbol, item in page.items:
                 at_ns = instant_of(item)
                 if at_ns is None:
                     part.trouble.append(f"{channel}: REST has one without a time")
-                elif at_ns >= oldest_ns:
+                elif at_ns >= surely_ns:
                     part.items.append((at_ns, channel, symbol, item))
+                elif at_ns >= oldest_ns:
+                    unclear = True
             if page.last:
                 part.filled = part.filled | SubscriptionSet({channel: page.symbols})
             if len(part.items) > self._limits.messages:
@@ -341,6 +357,12 @@ class BackFill:
                     "(STREAM_PROXY_BACK_FILL_MESSAGES)"
                 )
                 return
+        if unclear:
+            part.filled = SubscriptionSet()
+            part.trouble.append(
+                f"{channel}: what came right before was forgotten already, so not all that was "
+                "missed could be told from it (STREAM_PROXY_RING_BYTES)"
+            )
 
     def _is_behind(self, due: _Due, channel: Channel, part: _Found) -> bool:
         """Whether REST may not know all of the gap yet.

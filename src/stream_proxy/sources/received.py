@@ -17,6 +17,7 @@ from stream_proxy.wire.alpaca.codec import FrameDamaged
 Key = tuple[Any, ...]
 
 _PORTION = 2000
+_FOLLOW_SECONDS = 0.25
 _TICKS_NS = 10 * NS_PER_SECOND
 _SLOW_NS = 3 * NS_PER_MINUTE
 """So far back before a gap what came is looked at: of ticks a little, of bars some minutes."""
@@ -47,11 +48,19 @@ class ReceivedKeys:
         self.settled = False
         """Whether what comes live can't be of the gap's time any more."""
 
+    async def follow(self, most: int) -> None:
+        """Read on while the gap is open, for ever, or up to so many messages."""
+        while sum(map(len, self._found.values())) < most:
+            await self.read()
+            await asyncio.sleep(_FOLLOW_SECONDS)
+
     async def read(self) -> None:
         """Take in what has come since the last time."""
         ring = self._handler.ring
         while self._position < ring.last:
-            self._position = max(self._position, ring.first - 1)
+            if self._position < ring.first - 1:
+                self._position = ring.first - 1
+                self.since_ns = ring.since_ns
             for stretch in ring.after(self._position, _PORTION):
                 if stretch.back_filled or not self.settled:
                     self._read(stretch)

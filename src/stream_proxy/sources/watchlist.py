@@ -129,8 +129,13 @@ class Watchlist:
 
     def _let_go(self, topics: SubscriptionSet) -> None:
         for watched in self._named:
-            if (watched.channel, watched.symbol) not in topics:
+            topic = watched.channel, watched.symbol
+            if topic not in topics:
                 watched.seen = None  # a message can keep its whole batch in memory
+                self._overdue.pop(topic, None)
+        for watched, _ in self._counted:
+            if watched.channel not in topics.channels():
+                self._overdue.pop((watched.channel, watched.symbol), None)
         self._named, self._counted = [], []
 
     def enter(self, slot: Slot, now_ns: int) -> None:

@@ -103,6 +103,10 @@ class Window:
     def to_ns(self) -> int:
         return self.ended_ns + self._ahead_ns
 
+    def at(self, at_ns: int) -> int:
+        """An instant of the monotonic clock by the exchange's."""
+        return at_ns + self._ahead_ns
+
     def look(self, now_ns: int, shown_ns: int | None = None) -> None:
         """See what time it is by what has come in the meantime.
 

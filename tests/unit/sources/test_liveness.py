@@ -227,6 +227,23 @@ def test_a_feed_that_never_spoke_is_tried_anew_if_it_should_have() -> None:
         assert feed.run(20_000) is None
 
 
+def test_what_was_given_back_is_not_asked_about() -> None:
+    """It was overdue when its last consumer left."""
+    feed = Feed()
+    feed.latest = {}
+    feed.hold(SubscriptionSet({"quotes": ["AAPL"]}))
+    for _ in range(900):
+        feed.send("quotes", "AAPL")
+        feed.look(0.5)
+    feed.run(30)
+    asked = feed.asked()
+    feed.hold(SubscriptionSet({"bars": ["AAPL"]}))
+    feed.send("bars", "AAPL")
+    feed.look()
+    feed.look()
+    assert feed.asked() == asked
+
+
 def test_one_mute_symbol_is_subscribed_anew_then_the_connection_made_anew() -> None:
     """Step by step, and not over and over for the same symbol."""
     feed = learned()
