@@ -267,18 +267,15 @@ class BackFill:
 
     async def _ask_the_time(self, due: _Due, found: _Found) -> None:
         """Where nothing has come yet that tells what time it is at the exchange, an answer may."""
-        window, now_ns = due.window, self._clock.monotonic_ns
-        window.look(now_ns(), self._rest.now_ns())
         for channel in due.gap.missing.channels():
             symbols = [one for one in due.gap.missing.symbols(channel) if one != "*"]
-            if window.sure:
-                return
-            if symbols and self._may_ask(channel):
+            if self._rest.now_ns() is None and symbols and self._may_ask(channel):
                 with contextlib.suppress(MarketDataFailed):
                     ask = getattr(self._rest, ASKED[channel])
-                    async for _ in ask(symbols[:1], window.from_ns, window.to_ns):
+                    async for _ in ask(symbols[:1], due.window.from_ns, due.window.to_ns):
                         break
-                window.look(now_ns(), self._rest.now_ns())
+        window, clock = due.window, self._clock
+        window.look(clock.monotonic_ns(), clock.now_ns(), self._rest.now_ns())
         if not window.sure:
             found.trouble.append("nothing has told yet what time it is at the exchange")
             found.again = True

@@ -111,9 +111,8 @@ class LivenessMonitor:
             # A bug of ours must not keep the feed from being judged.
             self._log.exception("liveness.internal_error")
         self._asking = None
-        now_ns = self._clock.monotonic_ns()
-        shown_ns = self._latest.now_ns() or self._clock.now_ns()
-        at_exchange_ns = exchange_ns(self._handler, now_ns, shown_ns)
+        now_ns, wall_ns = self._clock.monotonic_ns(), self._clock.now_ns()
+        at_exchange_ns = exchange_ns(self._handler, now_ns, wall_ns, self._latest.now_ns())
         self.liveness.answered(ask, found, self._happened, now_ns, at_exchange_ns)
 
     def _happened(self, channel: Channel, symbol: Symbol) -> int:

@@ -1,8 +1,7 @@
 """A gap by the exchange's clock, by which REST is asked.
 
-Ours may be wrong, and set at any moment; a delayed feed's is late by a quarter of an hour. So an
-interval isn't taken from our wall clock: ticks say what time it is, and a monotonic clock counts
-from there.
+Ours may be wrong, and set at any moment; a delayed feed's is late by a quarter of an hour. So what
+time it is there is found out, and a monotonic clock counts from there.
 """
 
 from __future__ import annotations
@@ -17,40 +16,57 @@ from stream_proxy.wire.alpaca.codec import FrameDamaged
 
 _LEADS_NS = {"t": 0, "q": 0, "o": 0, "s": 0, "l": 0, "b": NS_PER_MINUTE}
 """Types that are sent as soon as they happen. A bar's time is its beginning."""
+_AGREES_NS = 2 * NS_PER_SECOND
+_ALIKE_NS = NS_PER_MINUTE
+_LATEST_NS = 15 * NS_PER_MINUTE
+"""No message that is sent as it happens is later than this."""
 _STRETCHES = 16
 _OF_EACH = 3
 
 
-def exchange_ns(handler: FeedHandler, now_ns: int, shown_ns: int) -> int:
-    """What time it is at the exchange, for this feed: by messages, or else by another clock.
+def exchange_ns(handler: FeedHandler, now_ns: int, wall_ns: int, shown_ns: int | None) -> int:
+    """What time it is at the exchange, for this feed.
+
+    REST's answers tell it, and where our clock agrees with them, it more exactly. Messages may be
+    late, and bear wrong times; but far behind all clocks they are those of another day, replayed,
+    and before the first answer they know better than a clock that may be wrong.
 
     Args:
         now_ns: monotonic.
-        shown_ns: what that clock shows.
+        wall_ns: what our clock shows.
+        shown_ns: what Alpaca's shows, to a second; None before any answer.
     """
+    reference_ns = wall_ns
+    if shown_ns is not None and abs(wall_ns - shown_ns) > _AGREES_NS:
+        reference_ns = shown_ns
+    reference_ns -= DELAY_NS.get(handler.feed.name, 0)
     told_ns = told_by_messages_ns(handler, now_ns)
-    return shown_ns - DELAY_NS.get(handler.feed.name, 0) if told_ns is None else told_ns
+    if told_ns is None:
+        return reference_ns
+    is_old = reference_ns - told_ns > _LATEST_NS
+    is_wrong_clock = shown_ns is None and told_ns - reference_ns > _ALIKE_NS
+    return told_ns if is_old or is_wrong_clock else reference_ns
 
 
 def told_by_messages_ns(handler: FeedHandler, now_ns: int) -> int | None:
-    """What time it is at the exchange, as far as what came last can tell; None if nothing did.
+    """What time it is at the exchange by what most of the last messages say; None without any.
 
-    Each message says that it was at least so late when it came. The second latest is believed: of
-    messages some are late, and now and then one bears a time that is yet to come.
-
-    Args:
-        now_ns: monotonic.
+    Each says that it was at least so late when it came. The latest of those that agree is right.
     """
-    instants = sorted(_instants(handler, now_ns), reverse=True)
-    if len(instants) > 2:
-        return instants[1]
-    return instants[0] if instants else None
+    instants = sorted(_instants(handler, now_ns))
+    if not instants:
+        return None
+    middle_ns = instants[len(instants) // 2]
+    return max(one for one in instants if one - middle_ns <= _ALIKE_NS)
 
 
 def _instants(handler: FeedHandler, now_ns: int) -> Iterator[int]:
+    """What each of the last reads says."""
     for stretch in handler.ring.newest(_STRETCHES):
         types, _, items = handler.split(stretch.payloads[-1:])
-        for kind, item in zip(types[-_OF_EACH:], items[-_OF_EACH:], strict=True):
+        for kind, item in zip(
+            reversed(types[-_OF_EACH:]), reversed(items[-_OF_EACH:]), strict=True
+        ):
             if kind not in _LEADS_NS:
                 continue
             try:
@@ -59,6 +75,7 @@ def _instants(handler: FeedHandler, now_ns: int) -> Iterator[int]:
                 continue
             if at_ns is not None:
                 yield at_ns + _LEADS_NS[kind] + now_ns - stretch.kept_ns
+                break
 
 
 class Window:
@@ -73,7 +90,7 @@ class Window:
     Attributes:
         from_ns, to_ns: the interval.
         began_ns, ended_ns: the same, monotonic.
-        sure: whether a message has told the time, or an answer; else our clock is believed.
+        sure: whether anything else has told the time but our clock.
     """
 
     def __init__(
@@ -84,16 +101,11 @@ class Window:
         if newest and clipped:
             age_ns = min(age_ns, now_ns - newest[0].kept_ns + NS_PER_SECOND)
         age_ns = max(age_ns, 0)
-        self._delay_ns = DELAY_NS.get(handler.feed.name, 0)
-        self._ahead_ns = wall_ns - self._delay_ns - now_ns
+        self._ahead_ns = 0
         """How far the exchange's clock is ahead of the monotonic one."""
         self.began_ns = now_ns - age_ns
         self.ended_ns = now_ns
-        # Articles bear the times of their changes, and where nothing is kept, nothing can tell.
-        self._asks = handler.ring.keeps and handler.feed.kind != "news"
-        self._told = False
-        self.sure = not self._asks
-        self.look(now_ns)
+        self.look(now_ns, wall_ns, None)
 
     @property
     def from_ns(self) -> int:
@@ -107,22 +119,11 @@ class Window:
         """An instant of the monotonic clock by the exchange's."""
         return at_ns + self._ahead_ns
 
-    def look(self, now_ns: int, shown_ns: int | None = None) -> None:
-        """See what time it is by what has come in the meantime.
-
-        Args:
-            shown_ns: what a clock of Alpaca's shows, to the second. It helps where nothing came.
-        """
-        if not self._asks:
-            return
-        known_ns = told_by_messages_ns(self._handler, now_ns)
-        if known_ns is not None:
-            ahead_ns = known_ns - now_ns
-            self._ahead_ns = max(self._ahead_ns, ahead_ns) if self._told else ahead_ns
-            self._told = self.sure = True
-        elif shown_ns is not None:
-            self._ahead_ns = shown_ns - self._delay_ns - now_ns
-            self.sure = True
+    def look(self, now_ns: int, wall_ns: int, shown_ns: int | None) -> None:
+        """See what time it is by now; see `exchange_ns`."""
+        handler = self._handler
+        self._ahead_ns = exchange_ns(handler, now_ns, wall_ns, shown_ns) - now_ns
+        self.sure = shown_ns is not None or told_by_messages_ns(handler, now_ns) is not None
 
     def widen(self, earlier_ns: int) -> None:
         """The gap began so much earlier than was known."""
