@@ -293,6 +293,10 @@ class Client(asyncio.Protocol):
                 self._reception.trace(self.name, "error", one.code)
             elif one.T == "subscription" and written.stretch is not None:
                 written.stretch.heard_at = now
+                self.hear_topics(visit, written.stretch)
+
+    def hear_topics(self, visit: Visit, stretch: Stretch) -> None:
+        """Hear what it has subscribed now."""
 
     def take(self, visit: Visit, message: Said) -> None:
         """Keep a message of the market."""
@@ -368,6 +372,7 @@ class Resumer(Client):
         super().__init__(name, loop, random, reception)
         self._stories: list[Visit] = []
         self._position = ""
+        self._begins_anew = False
         self._sure = 0, 0
         self.resumed = 0
 
@@ -402,10 +407,22 @@ class Resumer(Client):
             if message.resumed:
                 self.resumed += 1
                 self._forget_what_is_unsure()
-            elif message.resumed is False or not self._stories:
+            elif message.resumed is False or self._is_new(visit):
+                self._begins_anew = False
                 self._begin_a_story(visit)
-            self._position = f"{message.epoch}:{message.sequence}"
+            if not self._begins_anew:
+                self._position = f"{message.epoch}:{message.sequence}"
             self._sure = len(self._stories[-1].serials), len(self._stories[-1].filled)
+
+    def _is_new(self, visit: Visit) -> bool:
+        return not self._stories or (self._begins_anew and len(visit.stretches) == 1)
+
+    def hear_topics(self, visit: Visit, stretch: Stretch) -> None:
+        # On coming back it says first what it wants, which it had before. Who lost a topic
+        # doesn't go on there: it would want what it had given up.
+        if self._stories and len(visit.stretches) > 1:
+            self._stories[-1].stretches.append(stretch)
+            self._begins_anew, self._position = True, ""
 
     def _forget_what_is_unsure(self) -> None:
         serials, filled = self._sure

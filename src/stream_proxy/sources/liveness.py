@@ -27,6 +27,8 @@ _DENSE = frozenset({"quotes", "orderbooks"})
 _TOPIC_FLOOR = 6
 """A single topic gets so many times the least patience of a whole feed."""
 _TIMES_LONGEST = 3
+_TIMES_LONGEST_TO_ASK = 1.5
+_CONFIRM_NS = 2 * NS_PER_SECOND
 _DEAF_NS = 5 * NS_PER_SECOND
 """Not having looked for longer, we don't know who is to blame for the silence."""
 _FLOWING_NS = 2 * NS_PER_SECOND
@@ -80,6 +82,8 @@ class Liveness:
         self._doubts = 0
         self._asked_for_all = False
         self._mute_why = ""
+        self._act_ns = 0
+        """When to act upon it."""
 
     # What is told to it
 
@@ -191,20 +195,29 @@ class Liveness:
             return self._unlearned_ns
         return None
 
+    def _asking_ns(self, patience_ns: int) -> int:
+        """How long the feed may be silent before REST is asked: to ask is no harm."""
+        doubtful = self._watchlist.doubtful_seconds(self._lively)
+        if doubtful is None:
+            return patience_ns
+        seconds = max(doubtful, _TIMES_LONGEST_TO_ASK * self._pauses.longest)
+        return min(patience_ns, max(self._floor_ns, int(seconds * NS_PER_SECOND)))
+
     def _judge_all(self, now_ns: int) -> Advice | None:
         """Nothing at all came for a while."""
         if self._mute_why:
-            return Reconnect(self._mute_why)
+            return Reconnect(self._mute_why) if now_ns >= self._act_ns else None
         if now_ns < self._due_ns or self._asked_for_all:
             return None
         patience_ns = self.patience_ns()
         if patience_ns is None:
             self._due_ns = now_ns + _LOOK_AGAIN_NS
             return None
-        self._due_ns = self._last_ns + (patience_ns << self._doubts)
+        question = self._watchlist.question(self._lively)
+        wait_ns = patience_ns if question is None else self._asking_ns(patience_ns)
+        self._due_ns = self._last_ns + (wait_ns << self._doubts)
         if now_ns < self._due_ns:
             return None
-        question = self._watchlist.question(self._lively)
         if question is None:
             return self._conclude(Evidence.UNKNOWN, now_ns)
         self._asked_for_all = True
@@ -238,13 +251,20 @@ class Liveness:
     def _conclude(self, found: Evidence, now_ns: int) -> Reconnect | None:
         """The whole feed is silent beyond its patience."""
         silent_ns = now_ns - self._last_ns
+        patience_ns = self.patience_ns() or 0
+        is_unusual = silent_ns >= patience_ns << self._doubts
+        if found is Evidence.UNKNOWN and not is_unusual:
+            self._due_ns = self._last_ns + (patience_ns << self._doubts)
+            return None
         telling = found is Evidence.UNKNOWN and self._is_telling(silent_ns)
         if found is Evidence.NEWER or telling:
+            # What REST has already may still be on its way to us.
+            self._act_ns = now_ns if is_unusual else now_ns + _CONFIRM_NS
             phase = self.period.phase.value
             self._mute_why = (
                 f"connected but mute for {silent_ns / NS_PER_SECOND:.0f} s (market phase: {phase})"
             )
-            return Reconnect(self._mute_why)
+            return Reconnect(self._mute_why) if is_unusual else None
         if found is Evidence.NOTHING_NEW:
             self._doubts = min(self._doubts + 1, _MOST_DOUBTS)
         wait_ns = min(self._floor_ns << self._doubts, _LOOK_AGAIN_NS)

@@ -36,6 +36,8 @@ _MOST_ASKED = 20
 _ASK_EVERY_NS = 5 * NS_PER_SECOND
 _SURE = 21.0
 """``exp(-21)`` is 8e-10."""
+_DOUBTFUL = 7.0
+"""``exp(-7)`` is 1e-3."""
 _CLOCK_MARGIN_NS = 5 * NS_PER_SECOND
 
 
@@ -281,6 +283,11 @@ class Watchlist:
 
     # All of them together
 
+    def doubtful_seconds(self, lively: bool) -> float | None:
+        """The silence of all topics that is unlikely; None when nobody knows."""
+        together = self._rate(self._expected(lively))
+        return _DOUBTFUL / together if together else None
+
     def patience_seconds(self, lively: bool) -> float | None:
         """The silence of all topics that is practically impossible; None when nobody knows.
 
@@ -290,11 +297,15 @@ class Watchlist:
         expected = self._expected(lively)
         if not expected:
             return None
+        return min(_SURE / self._rate(expected), *(one.patience_seconds for _, one in expected))
+
+    @staticmethod
+    def _rate(expected: list[tuple[Watched, Expectation]]) -> float:
+        """Messages a second of all of them together, at the least; 0 when nobody knows."""
         rates: dict[Symbol, float] = {}
         for watched, one in expected:
             rates[watched.symbol] = max(1 / one.mean_seconds, rates.get(watched.symbol, 0.0))
-        together = max(rates.pop(WILDCARD, 0.0), sum(rates.values()))
-        return min(_SURE / together, *(one.patience_seconds for _, one in expected))
+        return max(rates.pop(WILDCARD, 0.0), sum(rates.values()))
 
     def witnesses(self, lively: bool) -> int:
         """How many symbols there are of which it is known how they speak; ``*`` is very many."""
