@@ -146,6 +146,7 @@ class World:
         self.looks = 0
         self._pending: list[Struck] = []
         self._starts = 0
+        self._woke_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._trace = hashlib.blake2b(digest_size=16)
         self._traces: dict[str, Any] = {}
@@ -299,11 +300,15 @@ class World:
         life.keep(self.loop.time())
         self.life = None
         await asyncio.sleep(0.5)
+        # What the process leaves open when it ends, such as half a handshake, its kernel closes.
+        for line in self.alpaca.lines:
+            line.near.abort()
         self.start()
 
     def suspend(self, seconds: float) -> None:
         """Nothing happens anywhere, and then it is later."""
         self.loop.skip(seconds)
+        self._woke_at = self.loop.time()
 
     def jump(self, seconds: float) -> None:
         """Set our wall clock forward, or back."""
@@ -437,7 +442,8 @@ class World:
         dead = [
             line.dead_since
             for line in open_lines
-            if line.dead_since is not None and now - line.dead_since > _NOTICED_SECONDS
+            if line.dead_since is not None
+            and now - max(line.dead_since, self._woke_at) > _NOTICED_SECONDS
         ]
         if dead or not open_lines:
             self.complaints.append(f"says it is connected; the line is dead since {dead}")

@@ -431,10 +431,14 @@ class FeedHandler:
         self.coverage.hold(held, self.demand.wanted(), self._clock.now_ns())
 
     def upstream_lost(self, why: str) -> None:
-        """The connection is gone; what was subscribed may be missed from the last message on."""
+        """The connection is gone; what was subscribed may be missed from the last message on.
+
+        Where none has ever come, from the first confirmation on.
+        """
         self.demand.disconnected()
         self.order_books.forget()
-        since_ns = self.upstream.last_message_ns or self._clock.now_ns()
+        now_ns = self._clock.now_ns()
+        since_ns = self.upstream.last_message_ns or self.coverage.since_ns(now_ns)
         # Also what was given up since then: it was missed all the same.
         topics = self.demand.wanted() | self.coverage.asked_since(since_ns)
         if topics:

@@ -36,6 +36,10 @@ class Coverage:
                 span = since.pop(topic), now_ns
                 self._spans.setdefault(topic, deque(maxlen=_SPANS)).append(span)
 
+    def since_ns(self, otherwise_ns: int) -> int:
+        """Since when upstream has been asked for anything that it is asked for now."""
+        return min(self._since.values(), default=otherwise_ns)
+
     def asked_since(self, from_ns: int) -> SubscriptionSet:
         """Everything that upstream was asked for at any time since then."""
         ended = (topic for topic, spans in self._spans.items() if spans[-1][1] >= from_ns)

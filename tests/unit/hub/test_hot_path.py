@@ -234,7 +234,9 @@ def test_another_codec_costs_a_fixed_number_of_calls_per_message() -> None:
         (calls_of(made, batches[1])["call"] - calls_of(made, batches[0])["call"]) / 500
         for made in (few, many)
     ]
-    assert grown[0] == grown[1] <= 8
+    # A garbage collection in between calls back whoever wants to hear of it.
+    assert abs(grown[0] - grown[1]) < 0.05
+    assert grown[1] <= 8.05
 
 
 def test_nothing_is_left_behind_per_message() -> None:

@@ -457,3 +457,17 @@ def test_who_cannot_tell_the_time_claims_nothing() -> None:
     scene = play(main)
     assert scene.ids(scene.got) == [2, 1]
     assert scene.gap.filling is Filling.WHOLE
+
+
+def test_a_line_that_never_spoke_is_a_gap_from_its_confirmation_on() -> None:
+    async def main(scene: Scene) -> None:
+        await asyncio.sleep(1)
+        scene.happen(1, seen=False)
+        await asyncio.sleep(59)
+        scene.handler.upstream_lost("mute")
+        scene.ready()
+        await asyncio.sleep(60)
+
+    scene = play(main)
+    assert scene.gap.from_ns == START_NS
+    assert scene.ids(scene.got) == [1]

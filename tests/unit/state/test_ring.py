@@ -41,7 +41,17 @@ def test_what_is_held_is_whole(
             assert ring.holds(after) == (ring.first - 1 <= after <= last)
             if ring.holds(after):
                 assert sequences(ring, after) == list(range(after + 1, last + 1))
-        assert len(ring.after(0, 1 << 60)) <= max_seconds + 1
+
+
+def test_what_is_old_goes_but_for_the_last_few() -> None:
+    """After a long silence, what came before it is still known."""
+    ring = Ring(1 << 20, 150 * SECOND)
+    for number in range(300):
+        ring.keep(number + 1, 1, 0, number * SECOND, (b"x",), 1)
+    assert (ring.first, ring.since_ns) == (150, 149 * SECOND)
+    ring.keep(301, 1, 0, 9999 * SECOND, (b"x",), 1)
+    assert (ring.first, len(sequences(ring, ring.first - 1))) == (202, 100)
+    assert Ring(1 << 20, SECOND).since_ns == 0
 
 
 def test_a_portion_is_about_as_long_as_asked() -> None:
