@@ -180,7 +180,7 @@ class Line(asyncio.Protocol):
         self.alpaca = alpaca
         self.near = near
         self.far = far
-        self.topics = SubscriptionSet()
+        self.topics = self.topics_before = SubscriptionSet()
         self.upgraded = False
         self.authenticated = False
         self.gone = False
@@ -279,7 +279,7 @@ class Line(asyncio.Protocol):
         if change.add and 0 < alpaca.symbol_limit < len(topics):
             self.refuse(SYMBOL_LIMIT.code)
             return
-        self.topics = topics
+        self.topics_before, self.topics = self.topics, topics
         if not alpaca.sprung("ack", self):
             self.acknowledge()
 

@@ -196,7 +196,11 @@ def run(bench: Bench, first_seed: int, hours: float, seconds: float, processes: 
                 waiting.append(pool.apply_async(run_one, (job,)))
             if not waiting:
                 return
-            bench.take(*waiting.pop(0).get())
+            world, result = waiting.pop(0).get()
+            bench.take(world, result)
+            if result.complaints:
+                what = result.script.seed if isinstance(result, Result) else result.name
+                print(f"{what}: {result.complaints[0].splitlines()[0][:150]}", flush=True)
             if time.monotonic() - said > 60.0:
                 said = time.monotonic()
                 print(f"{bench.hours:,.0f} hours, {len(bench.failures)} failures", flush=True)

@@ -106,7 +106,8 @@ def late_ack(strike: Strike) -> None:
     seconds = strike.random.uniform(0.5, 9.0)
 
     def later(line: Line) -> None:
-        topics, line.topics = line.topics, SubscriptionSet()
+        # Until then it sends what it sent before.
+        topics, line.topics = line.topics, line.topics_before
 
         def apply() -> None:
             line.topics = topics
