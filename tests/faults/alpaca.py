@@ -181,6 +181,7 @@ class Line(asyncio.Protocol):
         self.near = near
         self.far = far
         self.topics = self.topics_before = SubscriptionSet()
+        self.errors_sent = 0
         self.upgraded = False
         self.authenticated = False
         self.gone = False
@@ -303,6 +304,7 @@ class Line(asyncio.Protocol):
 
     def refuse(self, code: int, text: str = "") -> None:
         """Send an error; end where Alpaca does."""
+        self.errors_sent += 1
         known = ERROR_CODES.get(code)
         codec = self.alpaca.codec
         if known is None:
@@ -310,12 +312,13 @@ class Line(asyncio.Protocol):
             return
         self.say(error(codec, known))
         if known.verdict is Verdict.GIVE_UP:
-            self.alpaca.loop.call_at(self.far.last_arrival + 0.001, self._refusal_arrived)
+            self.alpaca.loop.call_at(self.far.last_arrival + 0.001, self._refusal_arrives)
         if known.closes:
             self.finish(1000)
 
-    def _refusal_arrived(self) -> None:
-        if not (self.far.half_open or self.was_reset):
+    def _refusal_arrives(self) -> None:
+        # Who was told something else first has ended the connection, and hears no more.
+        if not (self.far.half_open or self.was_reset or self.errors_sent > 1):
             self.alpaca.banned = True
 
     def bring(self, ticks: list[Tick]) -> None:

@@ -6,9 +6,11 @@ from faults.alpaca import Line
 from faults.strike import Strike, fault
 
 
-@fault("U28", "the wall clock jumps forward")
+@fault("U28", "the wall clock jumps")
 def clock_jumps(strike: Strike) -> None:
     seconds = strike.random.choice((0.5, 1.0, 3600.0, 86_400.0))
+    if strike.random.random() < 0.5:
+        seconds = -seconds
     strike.fired()
     strike.world.jump(seconds)
 
@@ -42,6 +44,6 @@ def terminated(strike: Strike) -> None:
 
 @fault("U35", "everything stands still", steps_share=0.2)
 def suspended(strike: Strike) -> None:
-    seconds = strike.random.choice((1.0, 5.0, 45.0))
+    seconds = strike.random.choice((1.0, 5.0, 45.0, 600.0))
     strike.fired(seconds)
     strike.world.suspend(seconds)

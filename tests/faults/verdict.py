@@ -95,7 +95,7 @@ def _fidelity(world: World, client: Client, visit: Visit, verdict: Verdict) -> N
     expected = deque(_expected(world, visit))
     heard = visit.serials[_last_values(world, client, visit, verdict) :]
     if not client.told_of_gaps:
-        heard = _without_filled_bars(world, visit, heard)
+        heard = _without_filled_bars(world, visit, heard, {one.serial for one in expected})
     twice = len(visit.filled) - len(set(visit.filled) - set(heard))
     if twice and not world.odd_times:
         verdict.duplicated += twice
@@ -144,14 +144,12 @@ def _fidelity(world: World, client: Client, visit: Visit, verdict: Verdict) -> N
             verdict.complaints.append(f"{client.name} never heard {late[:5]}, {len(late)} in all")
 
 
-def _without_filled_bars(world: World, visit: Visit, heard: list[int]) -> list[int]:
+def _without_filled_bars(world: World, visit: Visit, heard: list[int], owed: set[int]) -> list[int]:
     """What came live: minute bars that were missed come to everybody, as if they came late."""
-    arrived = {serial for read in world.read_log for serial in read.serials}
     live = []
     for serial in heard:
         tick = world.market.ticks[serial]
-        # One of before may have come to the proxy's former life.
-        if tick.kind == "b" and (serial not in arrived or tick.born < visit.began):
+        if tick.kind == "b" and serial not in owed:
             visit.filled.append(serial)
         else:
             live.append(serial)
@@ -209,10 +207,9 @@ def _completeness(
         if gaps:
             verdict.flagged += 1
             _filled(client, visit, life, owed, gaps, verdict)
-            own = [one.number for one in life.gaps if one.number in gaps and _names(one, owed)]
-            if own and client.told_of_gaps and not known & set(own):
-                known.update(own)
-                _told(world, client, visit, owed, own, verdict)
+            if client.told_of_gaps and not known & set(gaps):
+                known.update(gaps)
+                _told(world, client, visit, owed, gaps, verdict)
         else:
             verdict.lost += 1
             verdict.complaints.append(
@@ -240,15 +237,14 @@ def _owed(world: World, visit: Visit, end: float) -> Iterator[Tick]:
 
 
 def _flagged(world: World, life: Life, tick: Tick) -> list[int]:
-    """The gaps that hold some instant between its birth and the end of its way.
-
-    By time alone: a gap names the topics that are wanted when it is noticed.
-    """
+    """The gaps of its topic that hold some instant between its birth and the end of its way."""
     from_ns, to_ns = world.wall_ns(tick.born), world.wall_ns(tick.due)
     return [
         gap.number
         for gap in life.gaps
-        if gap.from_ns <= to_ns and (gap.to_ns is None or from_ns <= gap.to_ns)
+        if gap.from_ns <= to_ns
+        and (gap.to_ns is None or from_ns <= gap.to_ns)
+        and _names(gap, tick)
     ]
 
 

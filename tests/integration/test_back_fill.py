@@ -1,7 +1,8 @@
 """What was missed while upstream was away is asked for, and told to who wants to know.
 
 ``BACK_FILL_RATE``, ``BACK_FILL_AWAY_SECONDS`` and ``BACK_FILL_CONSUMERS`` make it larger: at 300
-seconds a minute boundary, and several, lie within the gap.
+seconds a minute boundary, and several, lie within the gap. ``BACK_FILL_TICKS`` names a recording of
+four symbols whose ticks are played with today's times.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ from stream_proxy.wire.alpaca.requests import Credentials
 RATE = int(os.environ.get("BACK_FILL_RATE", "2000"))
 AWAY_SECONDS = float(os.environ.get("BACK_FILL_AWAY_SECONDS", "2"))
 CONSUMERS = int(os.environ.get("BACK_FILL_CONSUMERS", "6"))
-NAMES = list(tickers(30))
-NAMED: dict[str, list[str]] = {"trades": NAMES, "quotes": ["AAPL"], "bars": NAMES}
+TICKS = os.environ.get("BACK_FILL_TICKS")
+NAMES = ["SPY", "IBM", "AIG", "BAC"] if TICKS else list(tickers(30))
+NAMED: dict[str, list[str]] = {"trades": NAMES, "quotes": NAMES[:1], "bars": NAMES}
 COMPLETE: dict[str, list[str]] = {"trades": NAMES, "bars": NAMES}
 
 
 @pytest.fixture(scope="module")
 def alpaca() -> Iterator[SimulatorProcess]:
-    with simulator(
-        "--rate", str(RATE), "--symbols", str(len(NAMES)), "--slot-seconds=0.2"
-    ) as process:
+    market = ["--replay", TICKS, "--replay-now"] if TICKS else ["--symbols", str(len(NAMES))]
+    with simulator("--rate", str(RATE), *market, "--slot-seconds=0.2") as process:
         yield process
 
 
@@ -107,10 +108,10 @@ async def check_certificate(app: App, symbols: list[str]) -> None:
         assert [row["why"] for row in answer["missing"]] == ["nobody had asked for it here"] * len(
             answer["missing"]
         )
-        answer = (await http.get("/v1/continuity", params={"symbols": "AAPL"})).json()
+        answer = (await http.get("/v1/continuity", params={"symbols": NAMES[0]})).json()
         assert not answer["complete"]
         (lost,) = [row for row in answer["missing"] if row["gap"]]
-        assert (lost["channels"], lost["symbols"]) == (["quotes"], ["AAPL"])
+        assert (lost["channels"], lost["symbols"]) == (["quotes"], NAMES[:1])
         assert "quotes are not asked for" in lost["why"]
 
 

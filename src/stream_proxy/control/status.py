@@ -77,6 +77,14 @@ class FeedStatus(ConnectionStatus):
     kind: str = Field(description="`stocks`, `options`, `crypto` or `news`.")
     configured: bool = Field(description="Whether it is connected at start.")
     complete: bool = Field(description="Whether it is connected and no gap is open.")
+    data: str = Field(
+        description="How it flows: `idle` (not connected, or nothing subscribed), `flowing`, "
+        "`quiet`, `closed`, `halted`, `mute` (it will be connected anew) or `half open`."
+    )
+    market_phase: str = Field(
+        description="The part of the trading day that silence is judged by; empty before the "
+        "first look."
+    )
     epoch: str = Field(description="Names the numbering of its messages, begun at the start.")
     sequence: int = Field(description="The number of the latest message in it.")
     consumers: int
@@ -183,6 +191,8 @@ class Status:
             kind=handler.feed.kind,
             configured=handler.feed.name in self._market.configured,
             complete=not feed_condition(handler).problem,
+            data=upstream.data,
+            market_phase=upstream.market_phase,
             epoch=handler.epoch,
             sequence=handler.sequence,
             consumers=len(handler.consumers),

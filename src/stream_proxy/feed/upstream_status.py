@@ -58,6 +58,8 @@ class UpstreamStatus:
         away_since_ns: since when it isn't connected, over all attempts; 0 while it is.
         causes: the interruptions by what caused them.
         errors: what Alpaca refused or ended with an error, by its code.
+        data: how its data flows while it is connected, in a word; see ``docs/liveness.md``.
+        market_phase: the part of the trading day that was judged by.
     """
 
     state: UpstreamState = UpstreamState.IDLE
@@ -72,6 +74,8 @@ class UpstreamStatus:
     peak_open_connections: int = 0
     interruptions: int = 0
     last_message_ns: int = 0
+    data: str = "idle"
+    market_phase: str = ""
     surprises: dict[str, int] = field(default_factory=dict)
     causes: dict[Cause, int] = field(default_factory=lambda: dict.fromkeys(Cause, 0))
     errors: dict[int, int] = field(default_factory=dict)
@@ -82,6 +86,8 @@ class UpstreamStatus:
         """Note a state and its reason."""
         if state is not self.state:
             self.since_ns = now_ns
+        if state is not UpstreamState.CONNECTED:
+            self.data = "idle"
         if state is UpstreamState.CONNECTED:
             self.away_since_ns = 0
             self.connected_ns = now_ns

@@ -449,6 +449,7 @@ class AlpacaSource:
             self._backoff.reset()
         self.liveness.unanswered = self._pings.slow(now_ns)
         advice = self._monitor.look(now_ns)
+        self._monitor.tell(handler.upstream, now_ns)
         if isinstance(advice, Reconnect):
             self._suspect(advice, now_ns)
         else:

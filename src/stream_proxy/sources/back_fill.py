@@ -436,6 +436,9 @@ class BackFill:
                 about = item.get("symbols", []) if channel == "news" else symbol
                 missed.append(Missed(_LETTERS[channel], about, *made))
                 received.add(channel, symbol, item)
+                # Gaps that touch are tried again long after the ring has forgotten this.
+                for other in self._due:
+                    other.received.add(channel, symbol, item)
             if missed:
                 hand_out(handler, missed, self._clock.now_ns())
             await asyncio.sleep(0)

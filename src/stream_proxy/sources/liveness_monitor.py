@@ -13,6 +13,7 @@ import structlog
 from msgspec.msgpack import Ext
 
 from stream_proxy.feed.handler import FeedHandler
+from stream_proxy.feed.upstream_status import UpstreamStatus
 from stream_proxy.model.time import parse_rfc3339, timestamp_ns
 from stream_proxy.model.topics import WILDCARD, Channel, SubscriptionSet, Symbol
 from stream_proxy.runtime.clock import Clock
@@ -95,6 +96,12 @@ class LivenessMonitor:
             self._asking = asyncio.get_running_loop().create_task(self._ask(advice))
             return None
         return advice
+
+    def tell(self, status: UpstreamStatus, now_ns: int) -> None:
+        """Note for the status page how it is."""
+        liveness = self.liveness
+        status.data = liveness.condition(now_ns).value
+        status.market_phase = liveness.period.phase.value
 
     async def _ask(self, ask: Ask) -> None:
         symbols: Sequence[Symbol] = ask.symbols

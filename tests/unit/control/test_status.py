@@ -106,6 +106,7 @@ async def test_feeds_and_accounts():
     assert (feed.configured, feed.complete, feed.consumers) == (True, False, 2)
     assert feed.subscriptions == {"trades": 2, "bars": 1}
     assert (feed.last_message_age_ms, feed.away_since) == (1, None)
+    assert (feed.data, feed.market_phase) == ("idle", "")
     assert feed.gaps.count == 2 and feed.gaps.current is not None and feed.gaps.latest is not None
     assert (feed.gaps.latest.why, feed.gaps.latest.until) == ("no pong", "2026-01-22T15:29:30.123Z")
     assert (feed.gaps.current.why, feed.gaps.current.until) == ("closed", None)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stream_proxy.feed.handler import FeedHandler
+from stream_proxy.feed.upstream_status import UpstreamState
 from stream_proxy.model.feeds import FEEDS
 from stream_proxy.model.messages import Luld, Quote, Status
 from stream_proxy.model.time import NS_PER_SECOND, to_timestamp
@@ -186,3 +187,16 @@ async def test_the_check_by_rest_reads_the_items_times() -> None:
     assert await check.latest_ns("trades", ["A", "B", "C"]) == {"A": 1_795_791_600_000_000_001}
     rest.failed = True
     assert await check.latest_ns("trades", ["A"]) is None
+
+
+async def test_the_word_and_the_phase_are_told() -> None:
+    scene = Scene()
+    status = scene.handler.upstream
+    await scene.second("A")
+    scene.monitor.tell(status, scene.clock.monotonic_ns())
+    assert (status.data, status.market_phase) == ("flowing", "always open")
+    await scene.silence(4)
+    scene.monitor.tell(status, scene.clock.monotonic_ns())
+    assert status.data == "quiet"
+    status.enter(UpstreamState.RECONNECTING, "gone", scene.clock.now_ns())
+    assert status.data == "idle"
