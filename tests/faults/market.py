@@ -81,8 +81,10 @@ class Market:
             pause = random.expovariate(self.rate / 2.0)
             if self._loop.time() + pause > minute * 60.0:
                 await asyncio.sleep(minute * 60.0 - self._loop.time())
-                minute = int(self._loop.time() // 60.0) + 1
-                self._tell([self.make("b", symbol) for symbol in self.symbols])
+                stood_still = self._loop.time() - minute * 60.0 > _WAY_SECONDS
+                minute = int((self._loop.time() + _WAY_SECONDS) // 60.0) + 1
+                if not stood_still:
+                    self._tell([self.make("b", symbol) for symbol in self.symbols])
                 continue
             await asyncio.sleep(pause)
             count = random.randint(1, 3) if random.random() < 0.9 else random.randint(5, 20)

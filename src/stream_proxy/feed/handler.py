@@ -306,7 +306,7 @@ class FeedHandler:
         if pending is not None and pending.request is not None:
             self.demand.abandon(pending.request)
             self._settle(consumer, pending, None)
-            self._open_gap(self._clock.now_ns(), "not confirmed by upstream yet", pending.topics)
+            self.open_gap(self._clock.now_ns(), "not confirmed by upstream yet", pending.topics)
 
     def _settle(self, consumer: Consumer, pending: Pending, refusal: ErrorCode | None) -> None:
         if consumer.pending is not pending:
@@ -439,20 +439,37 @@ class FeedHandler:
         self.order_books.forget()
         now_ns = self._clock.now_ns()
         since_ns = self.upstream.last_message_ns or self.coverage.since_ns(now_ns)
+        began_ns = self.upstream.last_heard_ns or None
         # Also what was given up since then: it was missed all the same.
         topics = self.demand.wanted() | self.coverage.asked_since(since_ns)
         if topics:
-            self._open_gap(since_ns, why, topics, whole_feed=True)
+            self.open_gap(since_ns, why, topics, began_ns=began_ns, whole_feed=True)
 
-    def _open_gap(
-        self, from_ns: int, why: str, topics: SubscriptionSet, *, whole_feed: bool = False
+    def open_gap(
+        self,
+        from_ns: int,
+        why: str,
+        topics: SubscriptionSet,
+        *,
+        began_ns: int | None = None,
+        whole_feed: bool = False,
     ) -> None:
+        """Messages of these topics may be missed, or have been, from an instant on.
+
+        Args:
+            from_ns: wall clock.
+            began_ns: the same instant, monotonic, if it is known.
+        """
+        now_ns = self._clock.now_ns()
+        if began_ns is None:
+            began_ns = self._clock.monotonic_ns() - max(now_ns - from_ns, 0)
         gap = self.gaps.begin(
             from_ns,
             why,
             topics,
             self.sequence,
-            now_ns=self._clock.now_ns(),
+            now_ns=now_ns,
+            began_ns=began_ns,
             whole_feed=whole_feed,
         )
         if gap is not None:
@@ -462,7 +479,8 @@ class FeedHandler:
         """Everything wanted is confirmed again; give the gap that ends with it."""
         if self.gaps.current is None:
             return None
-        gap = self.gaps.end(self._clock.now_ns(), self.sequence)
+        ended_ns = self._clock.monotonic_ns()
+        gap = self.gaps.end(self._clock.now_ns(), self.sequence, ended_ns=ended_ns)
         if gap is not None:
             self.on_gap(gap)
         return gap

@@ -58,6 +58,7 @@ class UpstreamStatus:
         away_since_ns: since when it isn't connected, over all attempts; 0 while it is.
         causes: the interruptions by what caused them.
         errors: what Alpaca refused or ended with an error, by its code.
+        last_heard_ns: the instant of ``last_message_ns`` by the monotonic clock.
         data: how its data flows while it is connected, in a word; see ``docs/liveness.md``.
         market_phase: the part of the trading day that was judged by.
     """
@@ -74,6 +75,7 @@ class UpstreamStatus:
     peak_open_connections: int = 0
     interruptions: int = 0
     last_message_ns: int = 0
+    last_heard_ns: int = 0
     data: str = "idle"
     market_phase: str = ""
     surprises: dict[str, int] = field(default_factory=dict)

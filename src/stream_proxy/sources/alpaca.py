@@ -129,7 +129,7 @@ class AlpacaSource:
         self._stopping = False
         self._ready = False
         self._seen_messages = 0
-        self._looked_ns = 0
+        self._looked = 0, 0
         self._pings = Pings(timings.ping_seconds, timings.pong_seconds)
         self._suspected_ns = 0
         self._mute: Resubscribe | None = None
@@ -306,7 +306,7 @@ class AlpacaSource:
                 self._trace.ready()
                 self._slot_refusals = 0
                 self._seen_messages = self._handler.hub.messages
-                self._looked_ns = self._clock.now_ns()
+                self._looked = self._clock.now_ns(), self._clock.monotonic_ns()
                 self._handler.upstream_ready()
                 self._set_state(UpstreamState.CONNECTED, "authenticated")
                 self._pump()
@@ -441,11 +441,11 @@ class AlpacaSource:
         """Notice data, and its absence."""
         handler = self._handler
         messages = handler.hub.messages
-        looked_ns, self._looked_ns = self._looked_ns, self._clock.now_ns()
+        looked, self._looked = self._looked, (self._clock.now_ns(), now_ns)
         if messages != self._seen_messages:
             self._seen_messages = messages
             # They came since the last look. A gap starts here, so rather too early than too late.
-            handler.upstream.last_message_ns = looked_ns
+            handler.upstream.last_message_ns, handler.upstream.last_heard_ns = looked
             self._backoff.reset()
         self.liveness.unanswered = self._pings.slow(now_ns)
         advice = self._monitor.look(now_ns)
@@ -482,9 +482,7 @@ class AlpacaSource:
         why = "connected but mute: subscribed anew"
         self._log.warning("upstream.topics_mute", topics=topics.as_dict())
         from_ns = self._clock.now_ns() - mute.silent_ns
-        gap = handler.gaps.begin(from_ns, why, topics, handler.sequence)
-        if gap is not None:
-            handler.on_gap(gap)
+        handler.open_gap(from_ns, why, topics)
         session.ask(False, topics)
         self._trace.ask("alpaca.unsubscribe", {"topics": len(topics), "why": why})
         self._asked_ns = self._clock.monotonic_ns()

@@ -102,7 +102,7 @@ class _Due:
     received: ReceivedKeys
     reading: asyncio.Task[None]
     """Of what came before the gap, and comes in it."""
-    from_ns: int
+    began_ns: int
     window: Window
     at: float = float("inf")
     tried: int = 0
@@ -143,9 +143,9 @@ class BackFill:
             return
         if gap.to_ns is None:
             # It may have begun earlier than was known at first.
-            earlier_ns = due.from_ns - gap.from_ns
+            earlier_ns = 0 if gap.began_ns is None else due.began_ns - gap.began_ns
             if earlier_ns > 0:
-                due.from_ns -= earlier_ns
+                due.began_ns -= earlier_ns
                 due.window.widen(earlier_ns)
                 due.reading.cancel()
                 due.received, due.reading = self._read(due.window)
@@ -158,11 +158,15 @@ class BackFill:
 
     def _open(self, gap: Gap) -> _Due:
         opened_ns = self._clock.monotonic_ns()
-        age_ns = self._clock.now_ns() - gap.from_ns
+        began_ns = opened_ns if gap.began_ns is None else gap.began_ns
         window = Window(
-            self._handler, self._clock.now_ns(), opened_ns, age_ns, clipped=gap.whole_feed
+            self._handler,
+            self._clock.now_ns(),
+            opened_ns,
+            opened_ns - began_ns,
+            clipped=gap.whole_feed,
         )
-        return _Due(gap, *self._read(window), gap.from_ns, window)
+        return _Due(gap, *self._read(window), began_ns, window)
 
     def _read(self, window: Window) -> tuple[ReceivedKeys, asyncio.Task[None]]:
         """Read what came before a gap, at once, and what comes: the ring may forget it."""

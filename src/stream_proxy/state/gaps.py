@@ -10,6 +10,7 @@ from stream_proxy.model.topics import SubscriptionSet
 
 _KEPT = 1000
 _OF_LATE = 20
+_SAME_CLOCK_NS = 10_000_000
 _SAME_NS = 1_000_000_000
 
 
@@ -38,6 +39,7 @@ class Gap:
         filled: what was filled completely.
         messages: how many were found that had been missed.
         trouble: why not all could be filled; empty if nothing is wrong.
+        began_ns: when it began by the monotonic clock; None if that isn't known.
     """
 
     number: int
@@ -53,6 +55,7 @@ class Gap:
     filled: SubscriptionSet = field(default_factory=SubscriptionSet)
     messages: int = 0
     trouble: str = ""
+    began_ns: int | None = None
 
     @property
     def missing(self) -> SubscriptionSet:
@@ -82,18 +85,33 @@ class GapLog:
         after_sequence: int = 0,
         *,
         now_ns: int | None = None,
+        began_ns: int | None = None,
         whole_feed: bool = False,
     ) -> Gap | None:
         """Open a gap, or widen the open one; None where that holds all of it already.
 
         None begins within another of the same topics, unless the clock was set back since.
+
+        Args:
+            from_ns, now_ns: wall clock.
+            began_ns: the instant of ``from_ns`` by the monotonic clock, if it is known.
         """
-        from_ns = self._behind_others(from_ns, topics, now_ns)
+        behind_ns = self._behind_others(from_ns, topics, now_ns)
+        if began_ns is not None:
+            began_ns += behind_ns - from_ns
+        from_ns = behind_ns
         if self._open is not None:
-            return self._widen(self._open, from_ns, topics, whole_feed)
+            return self._widen(self._open, from_ns, began_ns, topics, whole_feed)
         self.count += 1
         self._open = Gap(
-            self.count, from_ns, None, why, topics, after_sequence, whole_feed=whole_feed
+            self.count,
+            from_ns,
+            None,
+            why,
+            topics,
+            after_sequence,
+            whole_feed=whole_feed,
+            began_ns=began_ns,
         )
         return self._open
 
@@ -111,20 +129,42 @@ class GapLog:
         return from_ns
 
     @staticmethod
-    def _widen(gap: Gap, from_ns: int, topics: SubscriptionSet, whole_feed: bool) -> Gap | None:
-        if from_ns >= gap.from_ns and not topics - gap.topics:
+    def _widen(
+        gap: Gap, from_ns: int, began_ns: int | None, topics: SubscriptionSet, whole_feed: bool
+    ) -> Gap | None:
+        if began_ns is None or gap.began_ns is None:
+            is_earlier = from_ns < gap.from_ns
+        else:
+            # Not by the wall clock, which may have been set back meanwhile.
+            is_earlier = began_ns < gap.began_ns
+        if not is_earlier and not topics - gap.topics:
             return None
-        gap.from_ns = min(gap.from_ns, from_ns)
+        if is_earlier:
+            gap.from_ns, gap.began_ns = from_ns, began_ns
         gap.topics = gap.topics | topics
         gap.whole_feed |= whole_feed
         return gap
 
-    def end(self, to_ns: int, until_sequence: int = 0) -> Gap | None:
-        """Close the open gap and give it; it holds both its ends, though the clock were set."""
+    def end(
+        self, to_ns: int, until_sequence: int = 0, *, ended_ns: int | None = None
+    ) -> Gap | None:
+        """Close the open gap and give it; it holds all of its time, though the clock were set.
+
+        Args:
+            to_ns: wall clock.
+            ended_ns: the same instant by the monotonic clock, if it is known.
+        """
         gap = self._open
         if gap is None:
             return None
-        gap.from_ns, gap.to_ns = min(gap.from_ns, to_ns), max(gap.from_ns, to_ns)
+        from_ns = gap.from_ns
+        lasted_ns = to_ns - from_ns
+        if ended_ns is not None and gap.began_ns is not None:
+            true_ns = ended_ns - gap.began_ns
+            if abs(true_ns - lasted_ns) > _SAME_CLOCK_NS:
+                lasted_ns = true_ns
+        gap.from_ns, gap.to_ns = min(from_ns, to_ns, to_ns - lasted_ns), max(from_ns, to_ns)
+        gap.to_ns = max(gap.to_ns, from_ns + lasted_ns)
         gap.until_sequence = gap.last_news_sequence = until_sequence
         self._open = None
         self._keep(gap)

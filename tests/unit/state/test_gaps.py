@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from stream_proxy.model.topics import SubscriptionSet
 from stream_proxy.state.gaps import Filling, Gap, GapLog
 
@@ -87,3 +89,19 @@ def test_a_clock_that_is_set_back_hides_no_gap() -> None:
     assert times(log.end(400)) == (300, 400)
     log.begin(450, "lost", TRADES, now_ns=460)
     assert times(log.end(50)) == (50, 450)
+
+
+@pytest.mark.parametrize("jump", [0, 3600, 1, -1, -3600])
+@pytest.mark.parametrize("at", [0, 30, 99])
+def test_a_clock_that_is_set_leaves_nothing_out(jump: int, at: int) -> None:
+    """Whatever the wall clock showed at any moment of the gap lies in it."""
+    log, second = GapLog(), 1_000_000_000
+
+    def wall(moment: int) -> int:
+        return (10_000 + moment + (jump if moment > at else 0)) * second
+
+    log.begin(wall(0), "lost", TRADES, now_ns=wall(100), began_ns=5 * second)
+    gap = log.end(wall(100), ended_ns=105 * second)
+    assert gap is not None and gap.to_ns is not None
+    assert all(gap.from_ns <= wall(moment) <= gap.to_ns for moment in range(101))
+    assert jump or times(gap) == (wall(0), wall(100))
