@@ -242,9 +242,12 @@ def _flagged(world: World, life: Life, tick: Tick) -> list[int]:
     return [
         gap.number
         for gap in life.gaps
-        if gap.from_ns <= to_ns
-        and (gap.to_ns is None or from_ns <= gap.to_ns)
-        and _names(gap, tick)
+        if _names(gap, tick)
+        and (
+            gap.from_ns <= to_ns and from_ns <= gap.to_ns
+            if gap.to_ns is not None
+            else gap.began_ns is not None and gap.began_ns <= tick.due * 1e9
+        )
     ]
 
 

@@ -364,6 +364,8 @@ class World:
 
     def _commit(self, fault: Fault) -> None:
         def strike() -> None:
+            if self.loop.time() > self.script.seconds:
+                return  # the world stood still when it was due
             FAULTS[fault.kind].commit(Strike(fault.kind, self, Random(f"fault {fault.draw}")))
 
         if fault.step:

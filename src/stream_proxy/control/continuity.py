@@ -227,11 +227,18 @@ def _not_asked(question: _Question) -> list[Interval]:
 
 
 def _within(question: _Question) -> list[Gap]:
+    now_ns = question.handler.now_ns()
     return [
         gap
         for gap in question.handler.gaps.recent()
-        if gap.from_ns <= question.to_ns and (gap.to_ns is None or gap.to_ns >= question.from_ns)
+        if _began(gap, now_ns) <= question.to_ns
+        and (gap.to_ns is None or gap.to_ns >= question.from_ns)
     ]
+
+
+def _began(gap: Gap, now_ns: int) -> int:
+    """An open gap has begun, though our clock be set back to a time before."""
+    return gap.from_ns if gap.to_ns is not None else min(gap.from_ns, now_ns)
 
 
 def _gaps(question: _Question) -> list[Interval]:
@@ -242,7 +249,8 @@ def _gaps(question: _Question) -> list[Interval]:
             why = f"{gap.why}; {gap.trouble}" if gap.trouble else gap.why
             if gap.filling is Filling.UNDER_WAY:
                 why += "; it is being filled"
-            found.append(_row(gap.from_ns, gap.to_ns, topics, why, gap.number))
+            began_ns = _began(gap, question.handler.now_ns())
+            found.append(_row(began_ns, gap.to_ns, topics, why, gap.number))
     return found
 
 

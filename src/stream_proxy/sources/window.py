@@ -43,9 +43,11 @@ def exchange_ns(handler: FeedHandler, now_ns: int, wall_ns: int, shown_ns: int |
     told_ns = told_by_messages_ns(handler, now_ns)
     if told_ns is None:
         return reference_ns
-    is_old = reference_ns - told_ns > _LATEST_NS
-    is_wrong_clock = shown_ns is None and told_ns - reference_ns > _ALIKE_NS
-    return told_ns if is_old or is_wrong_clock else reference_ns
+    ahead_ns = told_ns - reference_ns
+    is_old = ahead_ns < -_LATEST_NS
+    # No message comes before it happened, but for some that are wrong by much.
+    is_behind = 0 < ahead_ns <= _ALIKE_NS or (shown_ns is None and ahead_ns > 0)
+    return told_ns if is_old or is_behind else reference_ns
 
 
 def told_by_messages_ns(handler: FeedHandler, now_ns: int) -> int | None:

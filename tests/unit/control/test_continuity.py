@@ -146,3 +146,9 @@ def test_what_cannot_be_answered(
     with pytest.raises(Refused) as refused:
         scene.ask(**question)
     assert refused.value.status == status and text in refused.value.message
+
+
+def test_an_open_gap_is_told_though_the_clock_was_set_back(scene: Scene) -> None:
+    scene.handler.gaps.begin(BEGAN_NS + 900 * SECOND, "lost", BOTH, 0)
+    (row,) = scene.ask(since=at(1)).missing
+    assert row.until is None

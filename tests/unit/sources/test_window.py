@@ -83,11 +83,12 @@ _HOUR, _DAY = 3600.0, 86_400.0
         (0.0, -0.5, [-_DAY] * 5, 0.0),
         # It is wrong: an answer tells, and before there is one, most of the messages.
         (_DAY, -0.5, [], -0.5),
-        (-_DAY, -0.5, [0.05], -0.5),
+        (-_DAY, -0.5, [0.05], -0.05),
         (_DAY, None, [0.05], -0.05),
         (-_DAY, None, [0.05], -0.05),
         (_DAY, None, [30.0, 0.1, 20.0], -0.1),
         (-_HOUR, None, [0.05, -_DAY, 0.06], -0.05),
+        (-0.5, -1.0, [0.05], -0.05),
         # Nobody can tell.
         (_DAY, None, [], _DAY),
         # Another day is replayed.
