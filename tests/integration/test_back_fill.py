@@ -23,6 +23,7 @@ from msgspec.msgpack import Ext
 from harness.consumers import consumer
 from harness.follower import Follower, follower
 from harness.proxies import running_app
+from harness.recorder import Recorder, recorder
 from harness.simulated import SimulatorProcess, simulator
 from harness.waiting import eventually
 from stream_proxy.app import App
@@ -37,6 +38,8 @@ from stream_proxy.wire.alpaca.requests import Credentials
 RATE = int(os.environ.get("BACK_FILL_RATE", "2000"))
 AWAY_SECONDS = float(os.environ.get("BACK_FILL_AWAY_SECONDS", "2"))
 CONSUMERS = int(os.environ.get("BACK_FILL_CONSUMERS", "6"))
+FOLLOWERS = 4
+"""So many of them take everything apart at once; the others keep it for later."""
 TICKS = os.environ.get("BACK_FILL_TICKS")
 NAMES = ["SPY", "IBM", "AIG", "BAC"] if TICKS else list(tickers(30))
 NAMED: dict[str, list[str]] = {"trades": NAMES, "quotes": NAMES[:1], "bars": NAMES}
@@ -115,6 +118,20 @@ async def check_certificate(app: App, symbols: list[str]) -> None:
         assert "quotes are not asked for" in lost["why"]
 
 
+def check_alike(recorders: list[Recorder]) -> None:
+    """Who asked for the same got the same, from the gap on, each message once."""
+    last = None
+    for one in recorders:
+        items, gaps = one.items()
+        assert len(gaps) == 3
+        since = items[gaps[0] :]
+        assert len(set(since)) == len(since)
+        if last is not None:
+            both = min(len(since), len(last))
+            assert both > RATE and since[:both] == last[:both]
+        last = since
+
+
 @pytest.mark.timeout(600)
 async def test_what_was_missed_comes_afterwards(alpaca: SimulatorProcess) -> None:
     """All trades and bars, each once, marked; and everybody hears of the gap, its end, its fill."""
@@ -122,7 +139,11 @@ async def test_what_was_missed_comes_afterwards(alpaca: SimulatorProcess) -> Non
         url = f"{app.addresses()[0]}/v2/iex"
         clients = [
             await stack.enter_async_context(follower(url, ("json", "msgpack")[n % 2]))
-            for n in range(CONSUMERS)
+            for n in range(min(CONSUMERS, FOLLOWERS))
+        ]
+        recorders = [
+            await stack.enter_async_context(recorder(url, ("json", "msgpack")[n % 2], COMPLETE))
+            for n in range(CONSUMERS - len(clients))
         ]
         for number, client in enumerate(clients):
             await client.subscribe(**(NAMED if number % 3 else COMPLETE))
@@ -163,6 +184,8 @@ async def test_what_was_missed_comes_afterwards(alpaca: SimulatorProcess) -> Non
                 "trades",
             )
             assert in_time == expected
+        for codec in (0, 1):
+            check_alike(recorders[codec::2])
         bars = keys(one.data, "b", "bars")
         assert not bars or max(bars.values()) == 1
         late = [m for m in one.data if m["T"] == "b" and m.get("backfilled")]
