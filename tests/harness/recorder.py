@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from stream_proxy.wire.alpaca.codec import CODECS
 
+_SMALL_BYTES = 300
 _OWN = frozenset({"success", "error", "subscription", "position", "gap", "lag"})
 
 
@@ -22,12 +24,17 @@ class Recorder(WSListener):
         self._channels = channels
         self._frames: list[bytes] = []
         self.ready = asyncio.Event()
+        self.live = asyncio.Event()
+        """Set when it was told that it has caught up."""
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type not in (WSMsgType.TEXT, WSMsgType.BINARY):
             return
         payload = frame.get_payload_as_bytes()
         self._frames.append(payload)
+        may_tell = len(payload) < _SMALL_BYTES and b"live" in payload
+        if may_tell and any(message.get("live") for message in self._codec.decode(payload)):
+            self.live.set()
         if not self.ready.is_set():
             for message in self._codec.decode(payload):
                 if message.get("msg") == "authenticated":
@@ -36,6 +43,12 @@ class Recorder(WSListener):
                     transport.send(kind, self._codec.encode(wish))
                 elif message["T"] == "subscription":
                     self.ready.set()
+
+    def own(self, kind: str) -> list[dict[str, Any]]:
+        """The control messages of a kind."""
+        small = [one for one in self._frames if len(one) < _SMALL_BYTES]
+        decoded = [message for one in small for message in self._codec.decode(one)]
+        return [message for message in decoded if message["T"] == kind]
 
     def items(self) -> tuple[list[bytes], list[int]]:
         """All messages of the market as they came, and how many had come before each gap message."""
@@ -52,7 +65,9 @@ class Recorder(WSListener):
 
 
 @contextlib.asynccontextmanager
-async def recorder(url: str, codec: str, channels: dict[str, list[str]]) -> AsyncIterator[Recorder]:
+async def recorder(
+    url: str, codec: str, channels: dict[str, list[str]], query: str = "continuity=1"
+) -> AsyncIterator[Recorder]:
     """Record until the block ends."""
     headers = {
         "Content-Type": f"application/{codec}",
@@ -60,7 +75,7 @@ async def recorder(url: str, codec: str, channels: dict[str, list[str]]) -> Asyn
         "APCA-API-SECRET-KEY": "any",
     }
     made = Recorder(codec, channels)
-    transport, _ = await ws_connect(lambda: made, f"{url}?continuity=1", extra_headers=headers)
+    transport, _ = await ws_connect(lambda: made, f"{url}?{query}", extra_headers=headers)
     try:
         async with asyncio.timeout(60):
             await made.ready.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from msgspec.msgpack import Ext
 from harness.consumers import consumer
 from harness.follower import follower
 from harness.proxies import running_app
+from harness.recorder import recorder
 from harness.simulated import SimulatorProcess, simulator
 from harness.waiting import eventually
 from stream_proxy.feed.upstream_status import UpstreamState
@@ -163,32 +165,33 @@ async def test_away_for_long_at_full_speed() -> None:
     with simulator("--rate", str(rate), "--symbols", "100", "--history-minutes", "0") as busy:
         async with running_app(busy.streams, feeds=["iex"]) as app:
             url = f"{app.addresses()[0]}/v2/iex"
-            async with follower(url, "msgpack") as first:
-                await first.subscribe(**EVERYTHING)
-                await eventually(lambda: len(first.data) > rate / 2, 30)
             handler = app.handlers["iex"]
             # Somebody else keeps the feed going.
-            async with consumer(url, "msgpack") as steady:
-                await steady.subscribe(**EVERYTHING)
+            async with recorder(url, "msgpack", EVERYTHING) as steady:
+                async with follower(url, "msgpack") as first:
+                    await first.subscribe(**EVERYTHING)
+                    await eventually(lambda: len(first.data) > rate / 2, 30)
                 until = time.monotonic() + seconds
                 await eventually(lambda: time.monotonic() > until, seconds + 30)
                 began, query = time.monotonic(), f"resume={first.position}"
-                async with follower(url, "msgpack", query, max_queue=None) as again:
-                    await again.subscribe(**EVERYTHING)
-                    await eventually(
-                        lambda: any(p.get("live") for p in again.own("position")), 60, "caught up"
-                    )
+                async with recorder(url, "msgpack", EVERYTHING, query) as again:
+                    async with asyncio.timeout(60):
+                        await again.live.wait()
                     took = time.monotonic() - began
-                    end = len(again.data) + rate // 2
-                    await eventually(lambda: len(again.data) > end, 30)
-                    first_sequence = int(first.position.rpartition(":")[2])
-                    last = again.own("position")[-1]["sequence"]
+                    until = time.monotonic() + 1
+                    await eventually(lambda: time.monotonic() > until)
+                    # What is behind the last position isn't numbered yet.
+                    last = again.own("position")[-1]
+                    settled = last["sequence"] - int(first.position.rpartition(":")[2])
+                    found = again.items()[0][:settled]
                     # Each message of the feed was wanted, so their number says that none is missing.
-                    assert len(again.settled()) == last - first_sequence
-                    times = [instant(m) for m in again.settled()]
-                    assert times == sorted(times)
+                    assert len(found) == settled > seconds * rate / 2
+                    expected = steady.items()[0]
+                    start = expected.index(found[0])
+                    assert found == expected[start : start + len(found)]
                     print(f"away {seconds:g} s at {rate}/s: caught up in {took:.2f} s")
-                    question = {"from": first.position, "to": again.position}
+                    until_position = f"{last['epoch']}:{last['sequence']}"
+                    question = {"from": first.position, "to": until_position}
                     async with httpx.AsyncClient(
                         base_url=app.http_address, trust_env=False
                     ) as http:
