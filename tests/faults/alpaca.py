@@ -35,7 +35,6 @@ from stream_proxy.wire.alpaca.codes import (
     ERROR_CODES,
     NOT_AUTHENTICATED,
     SYMBOL_LIMIT,
-    Verdict,
 )
 from stream_proxy.wire.alpaca.requests import (
     Authenticate,
@@ -48,6 +47,8 @@ from stream_proxy.wire.alpaca.requests import (
 
 Step = Literal["upgrade", "welcome", "auth", "subscribe", "ack", "data", "history"]
 """Of the conversation; the last is a question to REST, beside it."""
+_FOR_GOOD = frozenset({402, 408, 409, 411, 412})
+"""After these the same keys get the same answer. Written down here: the program may be wrong."""
 STEPS: tuple[Step, ...] = get_args(Step)
 Trap = Callable[["Line"], None]
 """Does at a step what a fault does instead of what is right."""
@@ -311,7 +312,7 @@ class Line(asyncio.Protocol):
             self.say(codec.encode([{"T": "error", "code": code, "msg": text or "unheard of"}]))
             return
         self.say(error(codec, known))
-        if known.verdict is Verdict.GIVE_UP:
+        if code in _FOR_GOOD:
             self.alpaca.loop.call_at(self.far.last_arrival + 0.001, self._refusal_arrives)
         if known.closes:
             self.finish(1000)
