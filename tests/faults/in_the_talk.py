@@ -70,7 +70,7 @@ def foreign(strike: Strike) -> None:
     strike.fired(seconds)
     strike.make_it_reconnect()
     alpaca.slot_free_at = strike.now + seconds
-    strike.world.expect_patience(seconds, most=5 + int(seconds / 25))
+    strike.world.expect_patience(strike.name, seconds, most=5 + int(seconds / 25))
 
 
 @fault("U21", "405: no room for more symbols")
@@ -286,4 +286,4 @@ def flap(strike: Strike) -> None:
         line.finish(1001)
 
     strike.at_next("auth", close, strike.random.randint(3, 12))
-    strike.world.expect_patience(60.0, most=14)
+    strike.world.expect_patience(strike.name, 60.0, most=14)

@@ -405,13 +405,13 @@ class World:
             self.alpaca.keys_valid = True
             self.terminate()
 
-    def expect_patience(self, seconds: float, most: int) -> None:
+    def expect_patience(self, name: str, seconds: float, most: int) -> None:
         """It must not try more often than this for so long."""
         dials, life, began = len(self.alpaca.dials), self.life, self.loop.time()
 
         def look() -> None:
             # Whom another fault kept from getting there may try again.
-            others = sum(one.at > began for one in self.strikes)
+            others = sum(one.at > began and one.name != name for one in self.strikes)
             tried = len(self.alpaca.dials) - dials - others
             if life is self.life and tried > most:
                 self.complaints.append(f"tried {tried} times in {seconds:.0f} s")
