@@ -5,12 +5,16 @@ from __future__ import annotations
 from faults.alpaca import Line
 from faults.strike import Strike, fault
 
+_BETWEEN_JUMPS_SECONDS = 300.0
+
 
 @fault("U28", "the wall clock jumps")
 def clock_jumps(strike: Strike) -> None:
     seconds = strike.random.choice((0.5, 1.0, 3600.0, 86_400.0))
     if strike.random.random() < 0.5:
         seconds = -seconds
+    if strike.now - strike.world.jumps[-1][0] < _BETWEEN_JUMPS_SECONDS and strike.world.jumps[1:]:
+        return  # twice in a gap can't be told
     strike.fired()
     strike.world.jump(seconds)
 

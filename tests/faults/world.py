@@ -411,7 +411,7 @@ class World:
 
         def look() -> None:
             # Whom another fault kept from getting there may try again.
-            others = sum(one.at > began and one.name != name for one in self.strikes)
+            others = sum(one.until > began and one.name != name for one in self.strikes)
             tried = len(self.alpaca.dials) - dials - others
             if life is self.life and tried > most:
                 self.complaints.append(f"tried {tried} times in {seconds:.0f} s")

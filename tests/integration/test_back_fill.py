@@ -49,6 +49,7 @@ COMPLETE: dict[str, list[str]] = {"trades": NAMES, "bars": NAMES}
 @pytest.fixture(scope="module")
 def alpaca() -> Iterator[SimulatorProcess]:
     market = ["--replay", TICKS, "--replay-now"] if TICKS else ["--symbols", str(len(NAMES))]
+    market += ["--history-minutes", str(10 + int(AWAY_SECONDS / 60))]
     with simulator("--rate", str(RATE), *market, "--slot-seconds=0.2") as process:
         yield process
 

@@ -110,7 +110,8 @@ class _Due:
     @property
     def remembers_before(self) -> bool:
         """Whether all is known that came right before the gap."""
-        return self.received.since_ns <= self.window.began_ns - _MARGIN_NS
+        window = self.window
+        return self.received.since_ns <= window.began_ns - window.late_ns - _MARGIN_NS
 
 
 class BackFill:
@@ -171,7 +172,7 @@ class BackFill:
     def _read(self, window: Window) -> tuple[ReceivedKeys, asyncio.Task[None]]:
         """Read what came before a gap, at once, and what comes: the ring may forget it."""
         channels = [channel for channel in self._handler.feed.channels if self._may_ask(channel)]
-        received = ReceivedKeys(self._handler, window.began_ns, channels)
+        received = ReceivedKeys(self._handler, window.began_ns - window.late_ns, channels)
         following = received.follow(self._limits.messages)
         return received, asyncio.get_running_loop().create_task(following)
 

@@ -21,6 +21,7 @@ _ALIKE_NS = NS_PER_MINUTE
 _LATEST_NS = 15 * NS_PER_MINUTE
 """No message that is sent as it happens is later than this."""
 _STRETCHES = 16
+_LAST_STRETCHES = 4
 _OF_EACH = 3
 
 
@@ -63,8 +64,18 @@ def told_by_messages_ns(handler: FeedHandler, now_ns: int) -> int | None:
 
 
 def _instants(handler: FeedHandler, now_ns: int) -> Iterator[int]:
-    """What each of the last reads says."""
-    for stretch in handler.ring.newest(_STRETCHES):
+    """What time it is by each of the last reads."""
+    return (at_ns + now_ns - kept_ns for at_ns, kept_ns in _told(handler, _STRETCHES))
+
+
+def _heard_ns(handler: FeedHandler) -> int | None:
+    """When happened what came last; None if nothing did."""
+    return max((at_ns for at_ns, _ in _told(handler, _LAST_STRETCHES)), default=None)
+
+
+def _told(handler: FeedHandler, stretches: int) -> Iterator[tuple[int, int]]:
+    """When the last message of each of the last reads happened, and when it came, monotonic."""
+    for stretch in handler.ring.newest(stretches):
         types, _, items = handler.split(stretch.payloads[-1:])
         for kind, item in zip(
             reversed(types[-_OF_EACH:]), reversed(items[-_OF_EACH:]), strict=True
@@ -76,7 +87,7 @@ def _instants(handler: FeedHandler, now_ns: int) -> Iterator[int]:
             except FrameDamaged:
                 continue
             if at_ns is not None:
-                yield at_ns + _LEADS_NS[kind] + now_ns - stretch.kept_ns
+                yield at_ns + _LEADS_NS[kind], stretch.kept_ns
                 break
 
 
@@ -107,11 +118,23 @@ class Window:
         """How far the exchange's clock is ahead of the monotonic one."""
         self.began_ns = now_ns - age_ns
         self.ended_ns = now_ns
+        began_with_it = newest and newest[0].kept_ns >= self.began_ns - NS_PER_SECOND
+        self._heard_ns = _heard_ns(handler) if clipped and began_with_it else None
         self.look(now_ns, wall_ns, None)
 
     @property
     def from_ns(self) -> int:
-        return self.began_ns + self._ahead_ns
+        from_ns = self.began_ns + self._ahead_ns
+        heard_ns = self._heard_ns
+        if heard_ns is not None and from_ns - _LATEST_NS < heard_ns < from_ns:
+            # The stream was late: what it brought last had happened long before.
+            return heard_ns
+        return from_ns
+
+    @property
+    def late_ns(self) -> int:
+        """How late the stream was when it broke off."""
+        return self.began_ns + self._ahead_ns - self.from_ns
 
     @property
     def to_ns(self) -> int:

@@ -150,6 +150,16 @@ def test_nothing_but_silence_is_asked_for(make: Make) -> None:
     assert scene.window(_HOUR).began_ns == (103 - 3600) * SECOND
 
 
+def test_a_stream_that_was_late_misses_what_happened_before(make: Make) -> None:
+    scene = make()
+    for second in range(3):
+        scene.come(100.0 + second, 15.0)
+    assert scene.window(clipped=True).from_ns == START_NS + 87 * SECOND
+    assert scene.window(clipped=False).from_ns == START_NS + 102 * SECOND
+    scene.come(103.0)
+    assert scene.window(clipped=True).from_ns == START_NS + 103 * SECOND
+
+
 def test_our_clock_alone_is_not_sure(make: Make) -> None:
     scene = make()
     window = scene.window()
