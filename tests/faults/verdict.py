@@ -146,10 +146,12 @@ def _fidelity(world: World, client: Client, visit: Visit, verdict: Verdict) -> N
 
 def _without_filled_bars(world: World, visit: Visit, heard: list[int], owed: set[int]) -> list[int]:
     """What came live: minute bars that were missed come to everybody, as if they came late."""
-    live = []
+    live: list[int] = []
     for serial in heard:
         tick = world.market.ticks[serial]
-        if tick.kind == "b" and serial not in owed:
+        # One that bore a wrong time can't be told from another, and comes again with the right one.
+        again = world.odd_times and serial in live
+        if tick.kind == "b" and (serial not in owed or again):
             visit.filled.append(serial)
         else:
             live.append(serial)
