@@ -49,10 +49,16 @@ class ReceivedKeys:
         """Whether what comes live can't be of the gap's time any more."""
 
     async def follow(self, most: int) -> None:
-        """Read on while the gap is open, for ever, or up to so many messages."""
+        """Read what came before, and then whatever may be forgotten; up to so many messages.
+
+        What stays in the ring is read when it is needed: to take apart all that comes live would
+        cost those who listen.
+        """
+        await self.read()
         while sum(map(len, self._found.values())) < most:
-            await self.read()
             await asyncio.sleep(_FOLLOW_SECONDS)
+            if self._handler.ring.may_forget(self._position):
+                await self.read()
 
     async def read(self) -> None:
         """Take in what has come since the last time."""

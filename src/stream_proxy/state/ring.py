@@ -122,6 +122,15 @@ class Ring:
             return 1 << 62 if self.last else 0
         return kept[0][5] if kept[0][0] > 1 else 0
 
+    def may_forget(self, sequence: int) -> bool:
+        """Whether what came behind a message may be gone before long."""
+        kept = self._kept
+        if not kept or sequence >= self.last:
+            return False
+        is_old = kept[-1][5] - kept[0][5] > self._max_age_ns // 2
+        is_full = self.bytes * 2 > self._max_bytes or is_old
+        return is_full and (sequence - self.first) * 2 < self.last - self.first
+
     @property
     def first(self) -> int:
         """The sequence of the oldest message that is kept; one behind the newest if none is."""

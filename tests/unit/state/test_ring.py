@@ -54,6 +54,14 @@ def test_what_is_old_goes_but_for_the_last_few() -> None:
     assert Ring(1 << 20, SECOND).since_ns == 0
 
 
+def test_what_may_be_gone_before_long() -> None:
+    ring = Ring(10_000, 1000 * SECOND)
+    for number in range(200):
+        ring.keep(number + 1, 1, 0, number * SECOND, (b"x" * 100,), 100)
+        assert not ring.may_forget(number + 1)
+        assert ring.may_forget(ring.first - 1) == (ring.bytes > 5000)
+
+
 def test_a_portion_is_about_as_long_as_asked() -> None:
     ring = Ring(1 << 20, 1000 * SECOND)
     for number in range(10):
