@@ -64,7 +64,7 @@ class SimulatedHistory:
         return self._pages("bars", symbols, from_ns, to_ns)
 
     def news(self, symbols: Sequence[str], from_ns: int, to_ns: int) -> AsyncIterator[Page]:
-        raise NotImplementedError
+        raise AssertionError("a feed of stocks has no news")
 
     async def _pages(
         self, channel: str, symbols: Sequence[str], from_ns: int, to_ns: int

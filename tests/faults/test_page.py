@@ -20,6 +20,11 @@ def test_the_page_is_made_of_the_figures() -> None:
     tried = [row for row in rows if row["market"] or row["orders"]]
     assert len(tried) >= _ASKED
     assert all(figures["fired"].values()), "a fault that never struck"
+    for row in rows:
+        for found in (row["market"], row["orders"]):
+            assert found is None or found["lost_unflagged"] == 0
+        assert row["market"] is None or row["market"]["reordered"] == 0
+    assert figures["most_connections_at_once"] == 1
 
 
 def test_every_row_is_made_or_says_why_not() -> None:

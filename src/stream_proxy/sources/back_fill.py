@@ -189,6 +189,7 @@ class BackFill:
         try:
             await self._fill(due)
         except Exception:
+            # A bug of ours must not keep the other gaps from being filled.
             self._log.exception("back_fill.internal_error", gap=due.gap.number)
             self._settle(due.gap, Filling.NOT, "an internal error of the proxy, see the log")
 
