@@ -15,6 +15,7 @@ no trace is heard if the stream brings it; it may come behind what was found out
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
@@ -28,17 +29,16 @@ from stream_proxy.wire.alpaca.trade_updates import read_event
 TRACED = FILLS | {"new", "canceled", "expired", "rejected", "replaced"}
 """What leaves a trace in orders and fills."""
 
+_DOUBT_NS = 1_000_000_000
+"""Where our clock was wrong, the record may begin so much earlier."""
+
 
 def complaints(outcome: Outcome) -> list[str]:
     """Everything that is not as promised; empty if all is well."""
     found = list(outcome.complaints)
     if outcome.second_lines:
         found.append(f"{outcome.second_lines} attempts to hold a second connection")
-    happened = [
-        read_event(msgspec.json.encode(event.data), Origin.STREAM)
-        for event in outcome.ledger
-        if event.at_ns >= outcome.since_ns
-    ]
+    happened = _between(outcome, outcome.since_ns)
     earlier = {event.id for event in outcome.ledger} - {event.event_id for event in happened}
     for consumer in outcome.consumers:
         found += consumer.complaints
@@ -53,6 +53,15 @@ def complaints(outcome: Outcome) -> list[str]:
         found += judge(outcome, happened, events)
         found += _marks(consumer.heard)
     return found
+
+
+def _between(outcome: Outcome, since_ns: int, until_ns: float = math.inf) -> list[OrderEvent]:
+    """What happened from one instant up to another."""
+    return [
+        read_event(msgspec.json.encode(event.data), Origin.STREAM)
+        for event in outcome.ledger
+        if since_ns <= event.at_ns < until_ns
+    ]
 
 
 def _against_the_journal(outcome: Outcome, consumer: SimulatedConsumer) -> list[str]:
@@ -87,6 +96,7 @@ def _reconstructed(
     since_ns = outcome.since_ns
     # REST doesn't tell when an older order came to the market, so nobody knows if that was since.
     unknown = {e.kind for e in happened if e.event == "new" and e.submitted_ns < since_ns}
+    unknown |= {e.kind for e in _between(outcome, since_ns - _DOUBT_NS, since_ns)}
     wanted = Counter(
         event.kind for event in happened if event.event in TRACED and event.kind not in unknown
     )

@@ -25,7 +25,7 @@ from stream_proxy.feed.orders import Account, Environment, OrderFeed
 from stream_proxy.model.orders import OrderRecord
 from stream_proxy.simulator.trading.account import Event
 from stream_proxy.sources.trading.stream import TradingSource, TradingTimings
-from stream_proxy.state.journal import AccountState, Journal
+from stream_proxy.state.journal import Journal
 from stream_proxy.wire.alpaca.requests import Credentials
 
 _NAME = "paper"
@@ -65,7 +65,8 @@ class Outcome:
 
     seed: int
     weather: Weather
-    state: AccountState
+    began_ns: int
+    """When the record began, by our clock."""
     ledger: list[Event]
     journal: list[OrderRecord]
     consumers: list[SimulatedConsumer]
@@ -83,7 +84,7 @@ class Outcome:
     @property
     def since_ns(self) -> int:
         """When the record began, by Alpaca's clock, or a little earlier."""
-        return self.state.since_ns + min(0, int(self.weather.ahead_seconds * 1e9))
+        return self.began_ns + min(0, int(self.weather.ahead_seconds * 1e9))
 
     @property
     def in_order(self) -> bool:
@@ -121,6 +122,7 @@ class World:
         self.deaths = 0
         self._folder = folder
         self._lives = 0
+        self._began_ns = 0
         self._passed_early = 0
         self._path = folder
         self._writer: SimulatedWriter | None = None
@@ -193,7 +195,7 @@ class World:
         outcome = Outcome(
             self.seed,
             self.weather,
-            journal.account(_NAME),
+            self._began_ns,
             list(self.alpaca.account.events),
             records,
             self.consumers,
@@ -227,7 +229,7 @@ class World:
             self.loop, journal, self._fork(f"disk {self._lives}"), self.moments
         )
         self.feed = OrderFeed(Account(_NAME, Environment.PAPER), self._writer, self.clock)
-        self.feed.on_change = self._perhaps_recovered
+        self.feed.on_change = self._changed
         self.feed.open()
         self.source = TradingSource(
             self.feed,
@@ -341,6 +343,11 @@ class World:
             self.loop.call_later(_SEEN_SECONDS, self._perhaps_recovered)
 
         return strike
+
+    def _changed(self) -> None:
+        if not self._began_ns and self.feed is not None and self.feed.state is not None:
+            self._began_ns = self.feed.state.since_ns
+        self._perhaps_recovered()
 
     def _perhaps_recovered(self) -> None:
         if self.feed is not None and self.feed.ready:

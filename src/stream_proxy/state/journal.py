@@ -342,6 +342,13 @@ class Journal(JournalReader):
             (until_ns, account),
         )
 
+    def correct_beginning(self, account: str, noted_ns: int, since_ns: int) -> None:
+        """Write down from when on the record is complete, where it is still what was noted."""
+        self._db.execute(
+            "UPDATE accounts SET since_ns = ? WHERE account = ? AND since_ns = ?",
+            (since_ns, account, noted_ns),
+        )
+
     def acknowledge(self, account: str, cursor: str, sequence: int, now_ns: int) -> int:
         """Move a consumer's durable position forward, never back; give where it stands."""
         self._db.execute(

@@ -59,3 +59,21 @@ def test_what_is_forgotten_moves_the_beginning() -> None:
     known = RecordExtent(state(5_000, 9_000, 8_000))
     known.at(state(5_000, 9_000, 8_000), NOW, 0)
     assert known.at(state(7_000, 9_500, 9_400), NOW, 0) == (7_000, 9_000)
+
+
+def test_a_beginning_that_is_in_doubt_is_the_earliest_and_is_written_down() -> None:
+    found = state(13_590)
+    known = RecordExtent(found)
+    assert known.correction is None
+    assert known.at(found, NOW, -3_600, 20) == (9_970, 9_970)
+    assert known.correction == (13_590, 9_970)
+    # Written down, and found by a process that measures something else.
+    corrected = state(9_970, 9_990, 9_980)
+    assert known.at(corrected, NOW, -3_600, 20).since_ns == 9_970
+    assert RecordExtent(corrected).at(corrected, 10_020, -3_611, 90).since_ns == 9_970
+
+
+def test_a_beginning_that_may_be_true_is_left_alone() -> None:
+    known = RecordExtent(state(5_000, 9_000, 8_000))
+    known.at(state(5_000, 9_000, 8_000), NOW, -4_000, 20)
+    assert known.correction is None

@@ -107,6 +107,16 @@ async def test_an_answer_that_took_long_contradicts_little() -> None:
     assert abs(late.off()) < 11
 
 
+async def test_how_far_a_correction_may_be_from_the_truth() -> None:
+    rig = Rig(300.0)
+    assert rig.clock.doubt_ns == 0, "nothing is corrected"
+    await rig.ask(way_there=0.3, way_back=0.02, within=0.01)
+    assert abs(rig.clock.offset_ns + ns(300.0)) <= rig.clock.doubt_ns
+    rig.ours.ahead_ns = 0
+    await rig.ask()
+    assert rig.clock.offset_ns == rig.clock.doubt_ns == 0
+
+
 async def test_an_answer_in_whole_seconds() -> None:
     rig = Rig(0.6)
     await rig.ask(within=0.5)

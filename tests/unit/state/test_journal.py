@@ -217,6 +217,13 @@ def test_pruning_spares_what_alpaca_will_be_asked_for_again(journal: Journal) ->
     assert prune() == 6
 
 
+def test_a_beginning_is_corrected_once_and_not_after_pruning(journal: Journal) -> None:
+    noted_ns = journal.account("paper").since_ns
+    journal.commit(lambda j: j.correct_beginning("paper", noted_ns, noted_ns - 300))
+    journal.commit(lambda j: j.correct_beginning("paper", noted_ns, noted_ns - 500))
+    assert journal.account("paper").since_ns == noted_ns - 300
+
+
 def test_an_account_that_was_never_compared_is_pruned_all_the_same(journal: Journal) -> None:
     """Where Alpaca's REST never answers, the record still doesn't grow for ever."""
     append(journal, *(event(f"o{i}", second=i) for i in range(5)))

@@ -1,8 +1,10 @@
 """From when to when our record of an account is complete, by Alpaca's clock. Pure.
 
 The journal's own account of it was written by our clock, which may have been wrong then. What can't
-be true is replaced by the earlier of what may be: events that are asked for twice are told once,
-and those that aren't asked for are lost.
+be true is replaced by the earliest of what may be: events that are asked for twice are told once,
+and those that aren't asked for are lost. What replaces the beginning is to be written down once
+something was told from there: found anew after a restart it may be a moment earlier, and an order's
+beginning would be told behind its end.
 """
 
 from __future__ import annotations
@@ -31,13 +33,14 @@ class RecordExtent:
         self._since_ns: int | None = None
         self._until_ns: int | None = None
 
-    def at(self, state: AccountState, now_ns: int, offset_ns: int) -> Extent:
+    def at(self, state: AccountState, now_ns: int, offset_ns: int, doubt_ns: int = 0) -> Extent:
         """Give the extent.
 
         Args:
             state: what the journal says now.
             now_ns: Alpaca's time.
             offset_ns: what Alpaca's clock is ahead of ours.
+            doubt_ns: how far that may be from the truth, on either side.
         """
         until_ns = self._until_ns
         if until_ns is None:
@@ -47,7 +50,7 @@ class RecordExtent:
                 until_ns = self._found.last_timestamp_ns
         until_ns = min(until_ns, now_ns)
         if self._since_ns is None:
-            self._since_ns = self._beginning(until_ns, offset_ns)
+            self._since_ns = self._beginning(until_ns, offset_ns - doubt_ns)
         # It grows when old events are forgotten.
         pruned = state.since_ns != self._found.since_ns
         since_ns = state.since_ns if pruned else self._since_ns
@@ -62,6 +65,12 @@ class RecordExtent:
             # Compared before it began: our clock was ahead when it did.
             return min(since_ns + offset_ns, until_ns)
         return since_ns
+
+    @property
+    def correction(self) -> tuple[int, int] | None:
+        """The beginning as the journal had it, and as it was; None if these are the same."""
+        found_ns, since_ns = self._found.since_ns, self._since_ns
+        return None if since_ns in (None, found_ns) else (found_ns, since_ns)
 
     def complete_until(self, until_ns: int) -> None:
         """It was compared up to this instant by Alpaca's clock."""

@@ -139,7 +139,7 @@ class Reconciler:
             await asyncio.sleep(max(0.0, _APART_SECONDS - listened))
         await alpaca.compare(self._rest.time)
         started_ns = alpaca.now_ns()
-        extent = self._extent.at(standing.state, started_ns, alpaca.offset_ns)
+        extent = self._extent.at(standing.state, started_ns, alpaca.offset_ns, alpaca.doubt_ns)
         if extent.until_ns < extent.since_ns + OVERLAP_NS:
             # The record begins now: what was before isn't ours to tell.
             feed.note_orders(await standing_orders(self._rest))
@@ -180,7 +180,9 @@ class Reconciler:
         until_ns = started_ns if listens else settled_ns
         self._extent.complete_until(until_ns)
         complete = listens and feed.upstream.state is UpstreamState.CONNECTED
-        feed.note_reconciled(until_ns, complete=complete, losses=losses)
+        feed.note_reconciled(
+            until_ns, complete=complete, losses=losses, correction=self._extent.correction
+        )
 
     def _is_tired_of_waiting(self) -> bool:
         """Whether fills that REST doesn't show have had time enough."""

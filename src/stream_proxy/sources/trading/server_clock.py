@@ -44,6 +44,7 @@ class ServerClock:
 
     Attributes:
         offset_ns: what is added to our clock; 0 while nothing contradicts it.
+        doubt_ns: how far the truth may be from that, on either side; 0 while it is our clock's.
     """
 
     def __init__(self, clock: Clock, log: Any) -> None:
@@ -51,6 +52,7 @@ class ServerClock:
         self._log = log
         self._told_apart = False
         self.offset_ns = 0
+        self.doubt_ns = 0
         self._anchor_ns = clock.now_ns()
         self._anchored_ns = clock.monotonic_ns()
 
@@ -81,7 +83,7 @@ class ServerClock:
         # An answer that was long on its way contradicts little, and so says little.
         for offset_ns in (self.offset_ns, 0, measured_ns):
             if abs(measured_ns - offset_ns) <= doubt_ns:
-                self.offset_ns = offset_ns
+                self.offset_ns, self.doubt_ns = offset_ns, doubt_ns if offset_ns else 0
                 break
         self._tell()
 
