@@ -2,16 +2,18 @@
 
     python -m bench.isolation [--quick]
 
-A thousand consumers of 20 of 500 symbols each, open loop. In turns: all of them read; one more
-reads nothing; a hundred more read nothing, of everything. The delay of those who read, from the
-sender's write to their read, is compared with that of the round before, in which nobody stalled.
+Two proxies, each with a load of its own and a thousand consumers of 20 of 500 symbols, open loop.
+Behind one of them there are also consumers that asked for everything and read nothing; by the time
+of the first round their sockets are full, and what is sent to them waits in the proxy. Rounds
+alternate between the two, and the delay of those who read, from the sender's write to their read,
+is compared pair by pair. After half of the pairs the two change places.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-from statistics import median
+from dataclasses import dataclass
 from typing import Any
 
 from bench.contenders import proxy, started
@@ -22,28 +24,47 @@ from bench.traffic import Case, Crowd, case_text
 
 _CASE = Case("1000 x 20 of 500", (Crowd(1000, 20),))
 _RATE = 1_000
+_ROUND_SECONDS = 1.0
 _STALLED = {1: 1.05, 100: 1.2}
 """How many read nothing, and how many times the delay without them is allowed."""
 _SHARE = 0.99
+_FILL_RATE, _FILL_ROUNDS = 4_000, 12
+"""3.6 MB: a socket of the loopback takes 2.6 MB that nobody reads."""
+_OUTBOX_BYTES = 64 << 20
+"""Nobody is cut: that would end what is measured."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A proxy with its load and its readers."""
+
+    port: int
+    load: Process
+    watchers: Process
+
+    def p99_us(self) -> float:
+        """Of one round."""
+        delays, _ = round_of(self.load, self.watchers, _RATE, _ROUND_SECONDS)
+        found = delays[BEHIND]
+        return found[int(_SHARE * len(found))] / 1e3
+
+    def fill(self) -> None:
+        """Send until the sockets of those who read nothing are full."""
+        for _ in range(_FILL_ROUNDS):
+            round_of(self.load, self.watchers, _FILL_RATE, _ROUND_SECONDS)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Whether stalled consumers slow others down.")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
-    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--quick", action="store_true", help="fewer pairs of rounds")
+    parser.add_argument("--pairs", type=int)
     arguments = parser.parse_args()
-    rounds = arguments.rounds or (3 if arguments.quick else 9)
-    seconds = 1.0 if arguments.quick else 2.0
+    pairs = arguments.pairs or (6 if arguments.quick else 40)
     with contextlib.ExitStack() as stack:
-        load = stack.enter_context(started(python("bench.paced", case_text(_CASE))))
-        source_port = load.hear()["port"]
-        settings = {"STREAM_PROXY_OUTBOX_BYTES": str(8 << 20)}
-        _, port = stack.enter_context(proxy(f"ws://127.0.0.1:{source_port}", "msgpack", **settings))
-        ports = (str(port), str(source_port))
-        watchers = stack.enter_context(started(python("bench.watchers", case_text(_CASE), *ports)))
-        watchers.hear(120)
-        round_of(load, watchers, _RATE, 1.0)
-        rows = [_with(count, port, load, watchers, rounds, seconds) for count in _STALLED]
+        sides = [stack.enter_context(_side()) for _ in range(2)]
+        for side in sides:
+            side.p99_us()
+        rows = [_with(count, sides, pairs) for count in _STALLED]
     table([_line(row) for row in rows], ["stalled", "p99 without, µs", "with, µs", "ratio"])
     print()
     verdicts = [
@@ -58,29 +79,38 @@ def main() -> None:
     save("isolation", rows, verdicts)
 
 
-def _with(
-    stalled: int, port: int, load: Process, watchers: Process, rounds: int, seconds: float
-) -> dict[str, Any]:
-    """Rounds in pairs: without and with so many that read nothing."""
+@contextlib.contextmanager
+def _side() -> Any:
+    with contextlib.ExitStack() as stack:
+        load = stack.enter_context(started(python("bench.paced", case_text(_CASE))))
+        source_port = load.hear()["port"]
+        settings = {"STREAM_PROXY_OUTBOX_BYTES": str(_OUTBOX_BYTES)}
+        _, port = stack.enter_context(proxy(f"ws://127.0.0.1:{source_port}", "msgpack", **settings))
+        ports = (str(port), str(source_port))
+        watchers = stack.enter_context(started(python("bench.watchers", case_text(_CASE), *ports)))
+        watchers.hear(120)
+        yield Side(port, load, watchers)
+
+
+def _with(stalled: int, sides: list[Side], pairs: int) -> dict[str, Any]:
+    """Pairs of rounds: without and with so many that read nothing, on either side in turn."""
     without, with_them = [], []
-    for _ in range(rounds):
-        without.append(_p99(load, watchers, seconds))
-        with started(python("bench.stalled", str(port), str(stalled))) as crowd:
+    for one, other in (sides, reversed(sides)):
+        with started(python("bench.stalled", str(other.port), str(stalled))) as crowd:
             crowd.hear(60)
-            with_them.append(_p99(load, watchers, seconds))
+            other.fill()
+            one.fill()
+            for number in range(pairs // 2):
+                turns = [(one, without), (other, with_them)]
+                for side, found in turns if number % 2 else reversed(turns):
+                    found.append(side.p99_us())
     ratios = [after / before for before, after in zip(without, with_them, strict=True)]
     return {
         "stalled": stalled,
         "p99_without_us": spread(without),
         "p99_with_us": spread(with_them),
-        "ratio": spread(ratios) | {"median": median(ratios)},
+        "ratio": spread(ratios),
     }
-
-
-def _p99(load: Process, watchers: Process, seconds: float) -> float:
-    delays, _ = round_of(load, watchers, _RATE, seconds)
-    found = delays[BEHIND]
-    return found[int(_SHARE * len(found))] / 1e3
 
 
 def _line(row: dict[str, Any]) -> list[str]:

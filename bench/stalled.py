@@ -18,22 +18,29 @@ _MASK = b"\0\0\0\0"
 """Leaves the payload as it is."""
 
 
-def stall(port: int) -> socket.socket:
-    """Subscribe to everything, read the acknowledgement, and then nothing more."""
+def stall(port: int, policy: str = "disconnect") -> socket.socket:
+    """Subscribe to everything, read the acknowledgement, and then nothing more.
+
+    Raises:
+        OSError: it was cut before it had begun.
+    """
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect(("127.0.0.1", port))
     client.sendall(
-        b"GET /v2/sip HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"
+        b"GET /v2/sip?slow=%s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"
         b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nContent-Type: application/msgpack\r\n"
-        b"APCA-API-KEY-ID: any\r\nAPCA-API-SECRET-KEY: any\r\n\r\n" % port
+        b"APCA-API-KEY-ID: any\r\nAPCA-API-SECRET-KEY: any\r\n\r\n" % (policy.encode(), port)
     )
     request = msgspec.msgpack.encode({"action": "subscribe", "quotes": ["*"]})
     client.sendall(bytes((0x82, 0x80 | len(request))) + _MASK + request)
     heard = b""
     while b"subscription" not in heard:
-        heard += client.recv(4096)
+        data = client.recv(4096)
+        if not data:
+            raise ConnectionResetError("cut before it was let in")
+        heard += data
     return client
 
 

@@ -104,6 +104,11 @@ class Stream:
         cycles, rest = divmod(messages // self._messages_each, len(self._ends) - 1)
         return cycles * len(self.cycle) + self._ends[rest]
 
+    def messages_between(self, start: int, end: int) -> int:
+        """How many messages there are from one end of a piece to another."""
+        pieces = bisect_left(self._ends, end) - bisect_left(self._ends, start)
+        return pieces * self._messages_each
+
     def end_of_chunk(self, start: int, most: int) -> int:
         """Where a chunk from ``start`` ends that cuts no piece: a pong may be written behind it."""
         fitting = bisect_right(self._ends, start + most) - 1

@@ -201,6 +201,11 @@ class Line(asyncio.Protocol):
         self._reader = FrameReader()
         self._key = b""
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing comes from here any more, and nothing shows it."""
+        return self.alpaca.loop.time() < self.mute_until or self.far.half_open or self.stalled
+
     # What the proxy says
 
     def data_received(self, data: bytes) -> None:

@@ -57,12 +57,14 @@ class Stretch:
     Attributes:
         after: number of the upstream read behind which it began.
         within: whether it began in the middle of that read.
-        heard_at: when the consumer got the acknowledgement; None if never.
+        written_at: when the acknowledgement was on its way.
+        heard_at: when the consumer got it; None if never.
     """
 
     after: int
     within: bool
     topics: SubscriptionSet
+    written_at: float
     heard_at: float | None = None
 
 
@@ -257,7 +259,8 @@ class Client(asyncio.Protocol):
                 for one in said:
                     if one.T == "subscription":
                         topics = SubscriptionSet({c: getattr(one, c) for c in _CHANNELS})
-                        stretch = Stretch(reception.reads, reception.reading, topics)
+                        now = self._loop.time()
+                        stretch = Stretch(reception.reads, reception.reading, topics, now)
                         visit.stretches.append(stretch)
                     elif one.T not in CONTROL:
                         visit.written[one.T] = visit.written.get(one.T, 0) + 1

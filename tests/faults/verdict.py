@@ -16,12 +16,14 @@ from dataclasses import dataclass, field
 from faults.alpaca import describe
 from faults.consumer import Client, Visit
 from faults.market import Tick
-from faults.world import LIMITS, Life, World
+from faults.world import LIMITS, TIMINGS, Life, World
 from stream_proxy.feed.upstream_status import UpstreamState
 from stream_proxy.model.topics import SubscriptionSet
 from stream_proxy.state.gaps import Gap
 
 _ON_ITS_WAY_SECONDS = 1.0
+_NOTICED_SECONDS = 20.0
+"""From a suspicion until nobody can answer it, or until a ping has waited in vain."""
 _HEARD_LATELY_TICKS = 12
 """Of so many that a consumer is owed, the last ones, it must have heard some."""
 
@@ -95,7 +97,8 @@ def _fidelity(world: World, client: Client, visit: Visit, verdict: Verdict) -> N
     expected = deque(_expected(world, visit))
     heard = visit.serials[_last_values(world, client, visit, verdict) :]
     if not client.told_of_gaps:
-        heard = _without_filled_bars(world, visit, heard, {one.serial for one in expected})
+        owed = Counter(one.serial for one in expected)
+        heard = _without_filled_bars(world, visit, heard, owed)
     twice = len(visit.filled) - len(set(visit.filled) - set(heard))
     if twice and not world.odd_times:
         verdict.duplicated += twice
@@ -144,16 +147,16 @@ def _fidelity(world: World, client: Client, visit: Visit, verdict: Verdict) -> N
             verdict.complaints.append(f"{client.name} never heard {late[:5]}, {len(late)} in all")
 
 
-def _without_filled_bars(world: World, visit: Visit, heard: list[int], owed: set[int]) -> list[int]:
+def _without_filled_bars(
+    world: World, visit: Visit, heard: list[int], owed: Counter[int]
+) -> list[int]:
     """What came live: minute bars that were missed come to everybody, as if they came late."""
     live: list[int] = []
     for serial in heard:
-        tick = world.market.ticks[serial]
-        # One that bore a wrong time can't be told from another, and comes again with the right one.
-        again = world.odd_times and serial in live
-        if tick.kind == "b" and (serial not in owed or again):
+        if world.market.ticks[serial].kind == "b" and not owed[serial]:
             visit.filled.append(serial)
         else:
+            owed[serial] -= 1
             live.append(serial)
     return live
 
@@ -206,6 +209,8 @@ def _completeness(
         if owed.serial in arrived:
             continue
         gaps = _flagged(world, life, owed)
+        if not gaps and _was_killed_too_soon(life, owed):
+            continue
         if gaps:
             verdict.flagged += 1
             _filled(client, visit, life, owed, gaps, verdict)
@@ -234,7 +239,11 @@ def _owed(world: World, visit: Visit, end: float) -> Iterator[Tick]:
                 if tick.born > until:
                     break
                 continue
-            if stretch.topics.covers(tick.channel, tick.symbol):
+            # Who doesn't read hears later that something was taken away.
+            said = [
+                one for one in visit.stretches if stretch.written_at < one.written_at <= tick.due
+            ]
+            if all(one.topics.covers(tick.channel, tick.symbol) for one in (stretch, *said)):
                 yield tick
 
 
@@ -251,6 +260,16 @@ def _flagged(world: World, life: Life, tick: Tick) -> list[int]:
             else gap.began_ns is not None and gap.began_ns <= tick.due * 1e9
         )
     ]
+
+
+def _was_killed_too_soon(life: Life, tick: Tick) -> bool:
+    """Whether the process was killed on a silent line before it had to know that it was one.
+
+    Its consumers hear of it all the same: what comes afterwards has another epoch.
+    """
+    if life.ended is None or life.deaf_since is None or tick.due < life.deaf_since:
+        return False
+    return life.ended - life.deaf_since < TIMINGS.silence_longest_seconds + _NOTICED_SECONDS
 
 
 def _names(gap: Gap, tick: Tick) -> bool:

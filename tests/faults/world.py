@@ -81,7 +81,11 @@ class Read:
 
 @dataclass
 class Life:
-    """The proxy from its start to its end."""
+    """The proxy from its start to its end.
+
+    Attributes:
+        deaf_since: where it ended on a line that had fallen silent without a word, when that was.
+    """
 
     handler: FeedHandler
     source: AlpacaSource
@@ -92,12 +96,14 @@ class Life:
     ended: float | None = None
     ending: bool = False
     refused_at: float | None = None
+    deaf_since: float | None = None
     gaps: list[Gap] = field(default_factory=list)
     delivered: Counter[str] = field(default_factory=Counter)
 
-    def keep(self, now: float) -> None:
+    def keep(self, now: float, *, deaf: bool = False) -> None:
         """Note what is known at its end."""
         self.ended = now
+        self.deaf_since = self.handler.upstream.last_heard_ns / 1e9 if deaf else None
         self.gaps = self.handler.gaps.recent()
         for (_, kind), number in self.handler.hub.delivered().items():
             self.delivered[kind] += number
@@ -270,7 +276,8 @@ class World:
         self.loop.call_soon(self._bury, life)
 
     def _bury(self, life: Life) -> None:
-        life.keep(self.loop.time())
+        line = self.alpaca.holder
+        life.keep(self.loop.time(), deaf=line is not None and line.is_silent)
         self.life = None
         life.running.cancel()
         life.filling.cancel()

@@ -223,6 +223,8 @@ class BackFill:
         except TimeoutError:
             found.trouble.append(f"it took longer than {self._limits.seconds:g} s")
             found.again = True
+        # Up to here what came live counts; an attempt that ended early hasn't looked at it.
+        await received.read()
         received.settled = True
         gap.filled = gap.filled | found.filled
         whole = not gap.missing

@@ -28,6 +28,8 @@ _TOPIC_FLOOR = 6
 """A single topic gets so many times the least patience of a whole feed."""
 _TIMES_LONGEST = 3
 _TIMES_LONGEST_TO_ASK = 1.5
+_ENOUGH_TO_ASK = 20
+"""Pauses of the whole feed."""
 _CONFIRM_NS = 2 * NS_PER_SECOND
 _DEAF_NS = 5 * NS_PER_SECOND
 """Not having looked for longer, we don't know who is to blame for the silence."""
@@ -197,10 +199,14 @@ class Liveness:
 
     def _asking_ns(self, patience_ns: int) -> int:
         """How long the feed may be silent before REST is asked: to ask is no harm."""
-        doubtful = self._watchlist.doubtful_seconds(self._lively)
-        if doubtful is None:
+        doubtful, longest = self._watchlist.doubtful_seconds(self._lively), self._pauses.longest
+        if doubtful is not None:
+            seconds = max(doubtful, _TIMES_LONGEST_TO_ASK * longest)
+        elif self._pauses.count >= _ENOUGH_TO_ASK:
+            # Little is known of any topic, but already how the whole feed goes.
+            seconds = _TIMES_LONGEST * longest
+        else:
             return patience_ns
-        seconds = max(doubtful, _TIMES_LONGEST_TO_ASK * self._pauses.longest)
         return min(patience_ns, max(self._floor_ns, int(seconds * NS_PER_SECOND)))
 
     def _judge_all(self, now_ns: int) -> Advice | None:

@@ -150,6 +150,24 @@ def test_a_mute_feed_is_found_in_seconds() -> None:
         assert feed.condition() is Condition.MUTE
 
 
+def test_a_feed_that_just_started_is_asked_about_by_its_own_pauses() -> None:
+    """Of no topic enough is known; REST is asked after three times the feed's longest pause."""
+    for rest, within in ((True, 3 * 4 + 5), (False, 300 + 5)):
+        feed = Feed()
+        feed.latest = {} if rest else None
+        feed.hold()
+        for _ in range(25):
+            assert feed.run(4, lambda: None) is None
+            feed.everybody()()
+        silent_since = feed.now
+        if feed.latest is not None:
+            feed.latest = dict.fromkeys(feed.held, silent_since + 1)
+        advice = feed.run(400)
+        assert isinstance(advice, Reconnect)
+        assert feed.now - silent_since <= within
+        assert rest or feed.now - silent_since >= 300
+
+
 def test_rest_can_tell_that_a_silent_feed_is_quiet() -> None:
     """It has nothing newer: nothing is done, and it is asked ever more rarely."""
     feed = learned()
