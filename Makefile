@@ -79,11 +79,11 @@ $(VENV)/dev.stamp: locks/dev.txt pyproject.toml $(COMPILED) | $(VENV)/bin/pip
 	@PIP_CONSTRAINT=locks/legacy.in .venv-legacy/bin/pip install $(PIP_FLAGS) -r locks/legacy.txt
 	@touch $@
 
-bench: $(VENV)/bench.stamp ## Compare with nats-server and a hand-written proxy (about 13 minutes).
-	@for question in fanout latency grpc growth ingest orders isolation; do $(BIN)/python -m bench.$$question || exit 1; done
+bench: $(VENV)/bench.stamp ## Compare with nats-server and a hand-written proxy (about 35 minutes).
+	@for question in fanout latency grpc growth ingest orders isolation overload; do $(BIN)/python -m bench.$$question || exit 1; done
 
 bench-quick: $(VENV)/bench.stamp
-	@for question in fanout latency grpc growth ingest orders isolation; do \
+	@for question in fanout latency grpc growth ingest orders isolation overload; do \
 		$(BIN)/python -m bench.$$question --quick || exit 1; done
 
 $(VENV)/bench.stamp: locks/bench.txt $(VENV)/dev.stamp

@@ -1,6 +1,6 @@
 """Does memory stay flat while three times as much comes as can be carried?
 
-    python -m bench.overload [--minutes 10]
+    python -m bench.overload [--minutes 10] [--quick]
 
 First it is measured what the proxy carries to a hundred consumers when upstream sends as fast as it
 is read: the sustainable rate. Then three times that is offered for ten minutes; what the proxy
@@ -40,7 +40,9 @@ _GROWTH = 1.05
 def main() -> None:
     parser = argparse.ArgumentParser(description="Memory at three times the sustainable rate.")
     parser.add_argument("--minutes", type=float, default=10.0)
-    seconds = parser.parse_args().minutes * 60
+    parser.add_argument("--quick", action="store_true", help="half a minute")
+    arguments = parser.parse_args()
+    seconds = 30.0 if arguments.quick else arguments.minutes * 60
     with contextlib.ExitStack() as stack:
         load = stack.enter_context(started(python("bench.flood", case_text(_CASE))))
         url = f"ws://127.0.0.1:{load.hear()['port']}"

@@ -1,7 +1,8 @@
 """Writes the README's performance section from kept results, so that no figure is typed by hand.
 
-    python -m bench.readme           write it again from docs/figures
-    python -m bench.readme --keep    first take over the newest results of bench/results
+    python -m bench.readme                write it again from docs/figures
+    python -m bench.readme --keep         first take over the newest results of bench/results
+    python -m bench.readme --keep grpc    only those of one benchmark
 
 Kept are whole runs with their machine and command, not the best line of each.
 """
@@ -21,17 +22,20 @@ from bench.results import short
 README = ROOT / "README.md"
 FIGURES = ROOT / "docs" / "figures"
 _RESULTS = ROOT / "bench" / "results"
-_QUESTIONS = ("fanout", "latency", "grpc", "orders", "growth")
+_QUESTIONS = ("fanout", "latency", "grpc", "orders", "growth", "isolation", "overload")
 _SHARES = ("p50", "p99")
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the README's performance section.")
-    parser.add_argument("--keep", action="store_true", help="take over bench/results first")
-    if parser.parse_args().keep:
+    parser.add_argument(
+        "--keep", nargs="*", choices=_QUESTIONS, help="take over bench/results first"
+    )
+    keep = parser.parse_args().keep
+    if keep is not None:
         FIGURES.mkdir(exist_ok=True)
-        for question in _QUESTIONS:
+        for question in keep or _QUESTIONS:
             shutil.copy(_RESULTS / f"{question}.json", FIGURES / f"{question}.json")
     README.write_text(with_section(README.read_text(), section()))
 
@@ -52,6 +56,8 @@ def section() -> str:
         _grpc(results["grpc"]["rows"]),
         _orders(results["orders"]["rows"]),
         _growth(results["growth"]["rows"]),
+        _isolation(results["isolation"]["rows"]),
+        _overload(results["overload"]["rows"]),
         _missed([v for result in results.values() for v in result["verdicts"]]),
         _machine(results),
     ]
@@ -170,6 +176,32 @@ def _growth(rows: Sequence[dict[str, Any]]) -> str:
         number = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
         lines.append(f"| {row['what']} | {number} {row['unit']} |")
     return "\n".join([*lines, ""])
+
+
+def _isolation(rows: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        "p99 of the delay of 1,000 consumers, in µs, with others that asked for everything and",
+        "read nothing, whose sockets are full (medians of rounds in pairs):",
+        "",
+        "| read nothing | without them | with them | ÷ |",
+        "|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        cells = [f"{row[name]['median']:,.0f}" for name in ("p99_without_us", "p99_with_us")]
+        lines.append(f"| {row['stalled']} | {' | '.join(cells)} | {row['ratio']['median']:.2f} |")
+    return "\n".join([*lines, ""])
+
+
+def _overload(rows: Sequence[dict[str, Any]]) -> str:
+    (row,) = rows
+    slow = sum(crowd["consumers"] for crowd in row["crowds"])
+    times = row["offered_per_second"] / row["sustainable_per_second"]
+    most = [row[f"{half}_half_most_bytes"] / 1e6 for half in ("first", "second")]
+    return (
+        f"{row['seconds'] / 60:.0f} minutes of {times:.1f} times the rate that can be carried, "
+        f"{slow} of the consumers slow or deaf:\n"
+        f"memory at most {most[0]:.0f} MB in the first half, {most[1]:.0f} MB in the second.\n"
+    )
 
 
 def _missed(verdicts: Sequence[dict[str, Any]]) -> str:

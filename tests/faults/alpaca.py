@@ -299,11 +299,15 @@ class Line(asyncio.Protocol):
     # What we say
 
     def say(self, payload: bytes, tag: list[int] | None = None) -> None:
-        """Send one whole message; while stalled, keep it for later."""
+        """Send one whole message."""
+        self.put(self.framed(payload), tag)
+
+    def put(self, data: bytes, tag: list[int] | None = None) -> None:
+        """Send bytes as they are; while stalled, keep them for later."""
         if self.stalled:
-            self._kept.append((payload, tag))
+            self._kept.append((data, tag))
         elif not self.gone:
-            self.far.write(self.framed(payload), tag)
+            self.far.write(data, tag)
 
     def framed(self, payload: bytes) -> bytes:
         return server_frame(BINARY if self.alpaca.codec.binary else TEXT, payload)
@@ -392,8 +396,8 @@ class Line(asyncio.Protocol):
             self.stalled = False
             self.dead_since = None
             kept, self._kept = self._kept, []
-            for payload, tag in kept:
-                self.say(payload, tag)
+            for data, tag in kept:
+                self.put(data, tag)
             self.far.read_on()
 
     def _let_go(self) -> None:

@@ -171,7 +171,7 @@ def garbage(strike: Strike) -> None:
 
     def say(line: Line, ticks: list[Tick]) -> None:
         strike.world.sent_unreadable = True
-        line.far.write(server_frame(BINARY, random.choice(bombs)))
+        line.put(server_frame(BINARY, random.choice(bombs)))
         line.send(ticks)
 
     _instead(strike, say)

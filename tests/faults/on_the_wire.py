@@ -91,7 +91,7 @@ def _at_dial_wait(strike: Strike, seconds: float) -> None:
 
 @fault("U8", "the answer to the upgrade stops half way")
 def slow_upgrade(strike: Strike) -> None:
-    strike.at_next("upgrade", lambda line: line.far.write(b"HTTP/1.1 101 Switching Pro"))
+    strike.at_next("upgrade", lambda line: line.put(b"HTTP/1.1 101 Switching Pro"))
 
 
 @fault("U8", "the answer to the upgrade takes seconds")
@@ -108,7 +108,7 @@ def _http(status: int, *headers: str) -> Callable[[Line], None]:
     head = "\r\n".join([f"HTTP/1.1 {status} No", "Content-Length: 2", *headers, "", "no"])
 
     def answer(line: Line) -> None:
-        line.far.write(head.encode())
+        line.put(head.encode())
         line.end()
 
     return answer
@@ -215,7 +215,7 @@ def violation(strike: Strike) -> None:
     )
     strike.fired()
     strike.world.sent_unreadable = True
-    line.far.write(strike.random.choice(ways))
+    line.put(strike.random.choice(ways))
     # Whoever breaks the protocol once is not to be trusted with what follows.
     line.end()
 
@@ -225,7 +225,7 @@ def huge(strike: Strike) -> None:
     line = strike.line()
     if line is not None and line.upgraded:
         strike.fired()
-        line.far.write(b"\x82\x7f" + (1 << 40).to_bytes(8, "big") + bytes(1000))
+        line.put(b"\x82\x7f" + (1 << 40).to_bytes(8, "big") + bytes(1000))
 
 
 @fault("U16", "a message in fragments of one byte")
@@ -239,7 +239,7 @@ def fragments(strike: Strike) -> None:
         for index in range(len(payload)):
             opcode = (0 if index else first) | (0x80 if index == len(payload) - 1 else 0)
             pieces.append(bytes((opcode, 1)) + payload[index : index + 1])
-        line.far.write(b"".join(pieces), [tick.serial for tick in line.sending])
+        line.put(b"".join(pieces), [tick.serial for tick in line.sending])
 
     strike.in_wait("data", send)
 
@@ -249,7 +249,7 @@ def endless(strike: Strike) -> None:
     line = strike.line()
     if line is not None and line.upgraded:
         strike.fired()
-        line.far.write(b"\x02\x01\x90" + b"\x00\x01\x90" * 10_001)
+        line.put(b"\x02\x01\x90" + b"\x00\x01\x90" * 10_001)
 
 
 @fault("U36", "no file descriptors are left")

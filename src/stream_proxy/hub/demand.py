@@ -262,12 +262,21 @@ class Demand(Generic[Refusal]):
         topics = [
             (channel, symbol)
             for channel, held in self._confirmed.items()
-            for symbol in sorted(held - self._target(channel))
+            for symbol in sorted(self._superfluous(channel, held))
             if self._kept_on.get((channel, symbol), 0) < _PATIENCE
         ]
         if not topics:
             return None
         return Step(False, SubscriptionSet.of(topics[: self._chunk]))
+
+    def _superfluous(self, channel: Channel, held: set[Symbol]) -> set[Symbol]:
+        """What may go without anybody's missing anything: ``*`` and names stand for each other."""
+        target = self._target(channel)
+        if WILDCARD in target and WILDCARD not in held:
+            return held - set(self._interest.get(channel, ()))
+        if WILDCARD in held and not target <= held:
+            return held - target - {WILDCARD}
+        return held - target
 
     # Answers
 
@@ -317,11 +326,12 @@ class Demand(Generic[Refusal]):
             return
         if self._narrow(step):
             return
-        if self._lingering and self._room_helps(refusal):
+        if self._room_helps(refusal):
             # What nobody wants any more may fill the plan's limit: let it go, and ask again.
             self._lingering.clear()
-            self._make_room = True
-            return
+            self._make_room = self._removal_step() is not None
+            if self._make_room or self._stay_wide(step):
+                return
         live = [request for request in step.requests if request in self._waiting]
         if len(live) > 1:
             for request in live:
@@ -357,6 +367,12 @@ class Demand(Generic[Refusal]):
         self._widened -= ours
         self._wildcard_channels -= ours
         return bool(ours)
+
+    def _stay_wide(self, step: Step[Refusal]) -> bool:
+        """Names that found no room behind a ``*`` that nobody wants any more: it has them all."""
+        held = {c for c in step.topics.channels() if WILDCARD in self._confirmed.get(c, ())}
+        self._widened |= held
+        return bool(held)
 
     def _revoke(self, topic: Topic, refusal: Refusal) -> None:
         channel, symbol = topic

@@ -30,16 +30,18 @@ def test_a_tally_sums_what_a_consumer_wants_of_any_number_of_messages(messages: 
 def test_a_stream_is_cut_only_between_pieces(most: int) -> None:
     pieces = [b"aaaaa", b"bbb", b"cccccccccc"]
     stream = Stream(pieces, 2)
-    left, position, written = stream.length(8), 0, b""
+    left, position, written, messages = stream.length(8), 0, b"", 0
     boundaries = {5, 8, 18}
     while left:
         end = stream.end_of_chunk(position, min(most, left))
         assert end in boundaries
         written += bytes(stream.cycle[position:end])
         left -= end - position
+        messages += stream.messages_between(position, end)
         position = end % len(stream.cycle)
 
     assert written == b"".join([*pieces, pieces[0]])
+    assert messages == 8
 
 
 def test_a_case_survives_the_command_line() -> None:
