@@ -17,7 +17,7 @@ from stream_proxy.hub.distribute import distribute
 from stream_proxy.hub.flow import Batch, Counts, Flow, Meter, add
 from stream_proxy.hub.latency import Latency
 from stream_proxy.hub.outbox import Outbox
-from stream_proxy.hub.routes import Group, Item, Routes, Shape
+from stream_proxy.hub.routes import Group, Item, Late, Routes, Shape
 from stream_proxy.model.topics import Channel, SubscriptionSet, Symbol
 
 _Columns: TypeAlias = tuple[list[str], list[Symbol], list[Item]]
@@ -401,14 +401,17 @@ class Hub:
     def flush(self) -> None:
         """Write once to each consumer that has something."""
         touched = self._touched
+        behind: list[Late] = []
         if touched is None:
             for group in self._groups.values():
-                self._deliveries += group.flush()
+                self._deliveries += group.flush(behind)
             self._touched = []
         elif touched:
             for group in set[Group]().union(*touched):
-                self._deliveries += group.flush()
+                self._deliveries += group.flush(behind)
             touched.clear()
+        for outbox, frames, messages in behind:
+            outbox.offer(frames, messages)
 
 
 def _by_protocol(counts: Mapping[str, Counts]) -> dict[tuple[str, str], int]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from stream_proxy.hub.conflation import Conflation, Message, Ready
-from stream_proxy.hub.flow import Counts, Meter
+from stream_proxy.hub.flow import Counts, Meter, Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,6 @@ _BEHIND = 4
 """A consumer is told to be behind when a fourth of its bound waits."""
 
 _NOTHING: Counts = {}
-_Waiting = tuple[bytes, int, int, Counts, int]
-"""Frame, the messages that end with it, the time of the last tick, its messages by type, and when
-they were received."""
 
 
 class Outbox:
@@ -75,13 +72,14 @@ class Outbox:
         "_clock_ns",
         "_conflation",
         "_conflation_meter",
+        "_enqueued",
         "_finish",
+        "_marks",
         "_now_ns",
         "_on_overflow",
         "_paused",
         "_queue",
         "_queued_bytes",
-        "_queues",
         "_urgent",
         "_write",
         "bytes",
@@ -96,6 +94,7 @@ class Outbox:
         "meter",
         "on_behind",
         "peak_queued_bytes",
+        "queues",
     )
 
     def __init__(
@@ -107,12 +106,16 @@ class Outbox:
     ) -> None:
         self._write = write
         self._on_overflow = on_overflow
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[Waiting] = deque()
+        self._enqueued = 0
+        """Frames that ever waited."""
+        self._marks: deque[tuple[int, int]] = deque()
+        """The time of ticks while frames wait, and how many had been queued before."""
         self._queued_bytes = 0
         self._urgent: list[bytes] = []
         self._now_ns = 0
         self._paused = False
-        self._queues = False
+        self.queues = False
         """Whether what is offered goes anywhere else than to the socket."""
         self._conflation: Conflation | None = None
         self._finish: Finish
@@ -137,12 +140,12 @@ class Outbox:
 
     def offer(self, frames: Sequence[Frame], messages: int) -> None:
         """Take the frames that carry this many messages, or overflow."""
-        if self._queues or self.closed:
+        if self.queues or self.closed:
             self._enqueue(frames, messages)
             return
         self.messages += messages
         for index, frame in enumerate(frames):
-            if self._queues:
+            if self.queues:
                 # The socket filled up between two frames of one batch.
                 self._enqueue_rest(frames[index:])
                 return
@@ -180,18 +183,24 @@ class Outbox:
             self._reduce(self._conflation, frames, messages)
             return
         meter = self.meter if messages else None
-        counts = meter.queue(frames) if meter is not None else _NOTHING
-        size = sum(map(len, frames))
+        if meter is None:
+            counts, size = _NOTHING, sum(map(len, frames))
+        else:
+            counts, size = meter.queue(frames), meter.size_bytes
         if self.closed or self._queued_bytes + self.held_bytes + size > self.max_bytes:
             self.dropped_messages += messages
             if meter is not None:
                 meter.drop(counts)
             self.overflow()
             return
-        since_ns = meter.batch.begun_ns if meter is not None else 0
-        for frame in frames[:-1]:
-            self._queue.append((frame, 0, self._now_ns, _NOTHING, 0))
-        self._queue.append((frames[-1], messages, self._now_ns, counts, since_ns))
+        if not self._queue:
+            self._marks.append((self._now_ns, self._enqueued))
+        if meter is None:
+            self._queue.extend([(frame, 0, 0, ()) for frame in frames[:-1]])
+            self._queue.append((frames[-1], messages, 0, ()))
+        else:
+            self._queue.extend(meter.waiting())
+        self._enqueued += len(frames)
         self._queued_bytes += size
         if self._queued_bytes > self.peak_queued_bytes:
             self.peak_queued_bytes = self._queued_bytes
@@ -215,13 +224,13 @@ class Outbox:
         """
         self._conflation, self._finish, self._clock_ns = conflation, finish, clock_ns
         self._conflation_meter = meter
-        self._queues = True
+        self.queues = True
 
     def follow(self) -> None:
         """Take frames again; nothing may be left in the conflation."""
         assert not self._conflation
         self._conflation = None
-        self._queues = self._paused
+        self.queues = self._paused
 
     def release(self, now_ns: int) -> int | None:
         """Write what only waited for its time; when the next is due, None if nothing is."""
@@ -289,22 +298,23 @@ class Outbox:
     def close(self) -> None:
         """Take nothing more; what waits is dropped and counted."""
         self.closed = True
-        for _, messages, _, counts, _ in self._queue:
+        for _, messages, _, counts in self._queue:
             self.dropped_messages += messages
             if self.meter is not None:
-                self.meter.drop(counts)
+                self.meter.drop(dict(counts))
         self._queue.clear()
+        self._marks.clear()
         self._urgent.clear()
         self._queued_bytes = 0
         if self._conflation is not None:
-            counts = self._conflation.clear()
-            self.dropped_messages += sum(counts.values())
-            self._conflation_meter.drop(counts)
+            merged = self._conflation.clear()
+            self.dropped_messages += sum(merged.values())
+            self._conflation_meter.drop(merged)
 
     def pause(self) -> None:
         """The socket is full."""
         if not self._paused:
-            self._paused = self._queues = True
+            self._paused = self.queues = True
             self.on_behind()
 
     def resume(self, now_ns: int = 0) -> None:
@@ -314,7 +324,7 @@ class Outbox:
             now_ns: monotonic; tells how long it waited.
         """
         self._paused = False
-        self._queues = self._conflation is not None
+        self.queues = self._conflation is not None
         while self._urgent and not self._paused:
             frame = self._urgent.pop(0)
             self._queued_bytes -= len(frame)
@@ -322,19 +332,23 @@ class Outbox:
             self._write(frame)
         queue = self._queue
         while queue and not self._paused:
-            frame, messages, _, counts, since_ns = queue.popleft()
+            frame, messages, since_ns, counts = queue.popleft()
             if counts and self.meter is not None:
-                self.meter.resume(counts, now_ns - since_ns)
+                self.meter.resume(dict(counts), now_ns - since_ns)
             self._queued_bytes -= len(frame)
             self.messages += messages
             self.frames += messages > 0
             self.bytes += len(frame)
             self._write(frame)
+        if not queue:
+            self._marks.clear()
         self._drain()
 
     def tick(self, now_ns: int) -> None:
         """Tell the time, about once a second; overflow when the oldest frame is too old."""
         self._now_ns = now_ns
+        if self._queue:
+            self._marks.append((now_ns, self._enqueued))
         since_ns = self.waiting_since_ns
         if since_ns is not None and now_ns - since_ns > self.max_age_ns:
             self.overflow()
@@ -343,7 +357,10 @@ class Outbox:
     def waiting_since_ns(self) -> int | None:
         """Since when the oldest of what the socket doesn't take waits."""
         if self._queue:
-            return self._queue[0][2]
+            left, marks = self._enqueued - len(self._queue), self._marks
+            while len(marks) > 1 and marks[1][1] <= left:
+                marks.popleft()
+            return marks[0][0]
         return self._conflation.since_ns if self._conflation is not None else None
 
     @property

@@ -20,6 +20,9 @@ from stream_proxy.model.topics import WILDCARD, Channel, SubscriptionSet, Symbol
 Item: TypeAlias = Any
 """One encoded message: ``bytes`` or anything with its buffer (``msgspec.Raw``)."""
 
+Late: TypeAlias = tuple[Outbox, list[Frame], int]
+"""A consumer whose socket is full, and what is to be queued for it."""
+
 _NOBODY: tuple[dict[Symbol, list[Group]], list[Group]] = ({}, [])
 
 
@@ -88,8 +91,11 @@ class Group(list[Item]):
             self.ready += frames
             self.ready_messages += len(items)
 
-    def flush(self) -> int:
-        """Write what there is to every member; give the number of deliveries."""
+    def flush(self, behind: list[Late]) -> int:
+        """Write what there is to every member; give the number of deliveries.
+
+        Those whose sockets are full are only noted: nobody else waits until it is queued for them.
+        """
         frames, count = self.ready, self.ready_messages + len(self)
         if self:
             frames = frames + self.shape.frames(self)
@@ -97,7 +103,10 @@ class Group(list[Item]):
         if count:
             self.ready, self.ready_messages = [], 0
             for outbox in self.members:
-                outbox.offer(frames, count)
+                if outbox.queues:
+                    behind.append((outbox, frames, count))
+                else:
+                    outbox.offer(frames, count)
         return count * len(self.members)
 
 
