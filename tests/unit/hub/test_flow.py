@@ -23,7 +23,7 @@ SYMBOLS = ("A", "B", "C")
 TYPES = {"t": "trades", "q": "quotes", "b": "bars"}
 
 
-@dataclass
+@dataclass(eq=False)
 class Reader:
     """One consumer, and how many of each type its socket took."""
 

@@ -251,6 +251,68 @@ def test_nothing_is_left_behind_per_message() -> None:
     assert sys.getallocatedblocks() - before < 500
 
 
+def stalled(consumers: int, symbols: list[str]) -> tuple[FeedHandler, list[Outbox]]:
+    """A feed with so many consumers whose sockets are full."""
+    made = FeedHandler(FEEDS["sip"], MSGPACK, SystemClock())
+    outboxes = []
+    for number in range(consumers):
+        outbox = Outbox(lambda frame: None, 1 << 30, 1 << 62, lambda: None)
+        outbox.pause()
+        topics = SubscriptionSet({"quotes": symbols or [f"S{number}"]})
+        made.hub.set_topics(outbox, shape_for("msgpack", "msgpack"), topics)
+        outboxes.append(outbox)
+    return made, outboxes
+
+
+@pytest.mark.parametrize("symbols", [["*"], []], ids=["alike", "each another"])
+def test_what_waits_is_nothing_that_garbage_collection_walks_through(symbols: list[str]) -> None:
+    """A thousand frames wait for each of fifty consumers; before, each was a tuple and a dict."""
+    made, outboxes = stalled(50, symbols)
+    payload = frame(50, 50)
+    made.receive([payload])
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(1000):
+        made.receive([payload])
+    for _ in range(3):
+        gc.collect()  # a tuple is let go once it is known what it holds
+    assert all(outbox.statistics().queued_messages >= 1001 for outbox in outboxes)
+    assert len(gc.get_objects()) - before < 200
+
+
+def test_what_waits_for_all_alike_is_kept_once() -> None:
+    grown = []
+    for consumers in (1, 50):
+        made, _ = stalled(consumers, ["*"])
+        payload = frame(1, 1)
+        made.receive([payload])
+        gc.collect()
+        before = sys.getallocatedblocks()
+        for _ in range(500):
+            made.receive([payload])
+        gc.collect()
+        grown.append(sys.getallocatedblocks() - before)
+    assert grown[1] - grown[0] < 49 * 500 / 10
+
+
+def test_who_reads_is_served_before_anything_is_queued() -> None:
+    """Whoever subscribed first: queueing for a hundred costs those who read no time."""
+    made, outboxes = stalled(100, ["*"])
+    waited: list[int] = []
+    for symbol in ("S0", "*"):
+        healthy = Outbox(
+            lambda data: waited.append(sum(outbox.queued_bytes for outbox in outboxes)),
+            1 << 30,
+            1 << 62,
+            lambda: None,
+        )
+        topics = SubscriptionSet({"quotes": [symbol]})
+        made.hub.set_topics(healthy, shape_for("msgpack", "msgpack"), topics)
+    made.receive([frame(1, 1)])
+    assert waited == [0, 0]
+    assert all(outbox.queued_bytes for outbox in outboxes)
+
+
 CLOCK = {"now_ns", "monotonic_ns"}
 READS = {FeedHandler.receive: 3}
 """How often a function looks at the clock: when a read begins, twice, and when all is written."""

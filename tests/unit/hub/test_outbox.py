@@ -49,6 +49,37 @@ def test_order_survives_a_socket_that_fills_in_the_middle() -> None:
     assert socket.taken == [b"1", b"2", b"3"]
 
 
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("offer"), st.integers(1, 3)),
+            st.tuples(st.just("tick"), st.integers(1, 5)),
+            st.tuples(st.just("take"), st.integers(1, 6)),
+        )
+    )
+)
+def test_since_when_it_waits(history: list[tuple[str, int]]) -> None:
+    """The time of the last tick before the oldest of what waits was queued, whatever left since."""
+    socket = Socket(max_bytes=1 << 30, max_age_ns=1 << 62)
+    outbox, now_ns = socket.outbox, 0
+    outbox.pause()
+    waiting: list[int] = []
+    for action, number in history:
+        if action == "offer":
+            outbox.offer([b"x"] * number, number)
+            waiting += [now_ns] * number
+        elif action == "tick":
+            now_ns += number
+            outbox.tick(now_ns)
+        else:
+            socket.full_after = number
+            outbox.resume(now_ns)
+            outbox.pause()
+            del waiting[:number]
+        assert outbox.waiting_since_ns == (waiting[0] if waiting else None)
+        assert outbox.statistics().queued_bytes == len(waiting)
+
+
 def test_overflow_by_bytes_happens_once_and_counts() -> None:
     """The bound holds, what waited is dropped and counted, later frames too."""
     socket = Socket(max_bytes=10)
