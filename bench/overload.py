@@ -2,11 +2,11 @@
 
     python -m bench.overload [--minutes 10] [--quick]
 
-First it is measured what the proxy carries to a hundred consumers when upstream sends as fast as it
-is read: the sustainable rate. Then three times that is offered for ten minutes; what the proxy
-doesn't read in time is thrown away at the source. Beside the hundred, who read all they get, there
-are slow consumers of every policy, which read a tenth of what they should, and some that read
-nothing; who is cut comes back a second later. The proxy's memory is looked at every second.
+A hundred consumers read all they get; beside them there are slow ones of every policy, which read a
+tenth of what they should, and some that read nothing; who is cut comes back a second later. First
+it is measured what the proxy carries to all of these when upstream sends as fast as it is read: the
+sustainable rate. Then three times that is offered for ten minutes; what the proxy doesn't read in
+time is thrown away at the source. The proxy's memory is looked at every second.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def main() -> None:
             started(python("bench.sinks", case_text(_CASE), "alpaca", str(port)))
         )
         readers.hear(120)
-        probe = load.ask(rate=0, seconds=_PROBE_SECONDS, patience=60)
-        sustainable = probe["sent"] / _PROBE_SECONDS
         slow = [f"{policy}:{n}:{_SLOW_BYTES_PER_SECOND}" for policy, n in _POLICIES.items()]
         crowd = stack.enter_context(
             started(python("bench.trickle", str(port), *slow, "disconnect:5:0"))
         )
         crowd.hear(60)
+        probe = load.ask(rate=0, seconds=_PROBE_SECONDS, patience=60)
+        sustainable = probe["sent"] / _PROBE_SECONDS
         before = contender.cpu_seconds()
         load.say(rate=_TIMES * sustainable, seconds=seconds)
         resident = _watch(contender, seconds)

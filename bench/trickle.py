@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
+import socket
 import sys
 from dataclasses import dataclass
 
@@ -45,14 +47,21 @@ async def _live(crowd: CrowdOf, port: int, came: asyncio.Semaphore) -> None:
                 came.release()
                 first = False
             with client:
-                while not crowd.bytes_per_second:
+                while not crowd.bytes_per_second and not _is_cut(client):
                     await asyncio.sleep(_TURN_SECONDS)
                 quota = int(crowd.bytes_per_second * _TURN_SECONDS)
-                while data := await loop.sock_recv(client, quota):
+                while quota and (data := await loop.sock_recv(client, quota)):
                     crowd.read_bytes += len(data)
                     await asyncio.sleep(_TURN_SECONDS * len(data) / quota)
         crowd.cut += 1
         await asyncio.sleep(_AWAY_SECONDS)
+
+
+def _is_cut(client: socket.socket) -> bool:
+    """Whether the other end is gone; nothing is read for it."""
+    poll = select.poll()
+    poll.register(client, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 async def main(port: int, texts: list[str]) -> None:

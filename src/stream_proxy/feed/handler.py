@@ -428,7 +428,8 @@ class FeedHandler:
         for channel in ("trades", "quotes"):
             self.last_values.keep(channel, held.symbols(channel))
         self.demand.acknowledged(held)
-        self.coverage.hold(held, self.demand.wanted(), self._clock.now_ns())
+        now_ns, at_ns = self._clock.now_ns(), self._clock.monotonic_ns()
+        self.coverage.hold(held, self.demand.wanted(), now_ns, at_ns)
 
     def upstream_lost(self, why: str) -> None:
         """The connection is gone; what was subscribed may be missed from the last message on.
@@ -441,7 +442,7 @@ class FeedHandler:
         since_ns = self.upstream.last_message_ns or self.coverage.since_ns(now_ns)
         began_ns = self.upstream.last_heard_ns or None
         # Also what was given up since then: it was missed all the same.
-        topics = self.demand.wanted() | self.coverage.asked_since(since_ns)
+        topics = self.demand.wanted() | self.coverage.asked_since(began_ns or 0)
         if topics:
             self.open_gap(since_ns, why, topics, began_ns=began_ns, whole_feed=True)
 

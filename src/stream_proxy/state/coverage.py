@@ -20,12 +20,17 @@ class Coverage:
     def __init__(self) -> None:
         self._since: dict[_Topic, int] = {}
         self._spans: dict[_Topic, deque[tuple[int, int]]] = {}
+        self._ended_ns: dict[_Topic, int] = {}
+        """When the last span of a topic ended, monotonic."""
 
-    def hold(self, held: SubscriptionSet, wanted: SubscriptionSet, now_ns: int) -> None:
+    def hold(self, held: SubscriptionSet, wanted: SubscriptionSet, now_ns: int, at_ns: int) -> None:
         """Upstream confirmed a set.
 
         What it doesn't hold, though it did, is still covered if it is wanted: it is being asked for
         again, after an interruption.
+
+        Args:
+            now_ns, at_ns: wall clock, and monotonic.
         """
         since = self._since
         confirmed = set(held)
@@ -35,14 +40,15 @@ class Coverage:
             if topic not in wanted:
                 span = since.pop(topic), now_ns
                 self._spans.setdefault(topic, deque(maxlen=_SPANS)).append(span)
+                self._ended_ns[topic] = at_ns
 
     def since_ns(self, otherwise_ns: int) -> int:
         """Since when upstream has been asked for anything that it is asked for now."""
         return min(self._since.values(), default=otherwise_ns)
 
-    def asked_since(self, from_ns: int) -> SubscriptionSet:
-        """Everything that upstream was asked for at any time since then."""
-        ended = (topic for topic, spans in self._spans.items() if spans[-1][1] >= from_ns)
+    def asked_since(self, at_ns: int) -> SubscriptionSet:
+        """Everything that upstream was asked for at any time since then, monotonic."""
+        ended = (topic for topic, ended_ns in self._ended_ns.items() if ended_ns >= at_ns)
         return SubscriptionSet.of([*self._since, *ended])
 
     def holes(
