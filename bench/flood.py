@@ -22,6 +22,8 @@ from stream_proxy.runtime.loop import run
 
 _TICK_SECONDS = 0.005
 _WRITE_BYTES = 256 * 1024
+_MOST_WRITES = 100
+"""In a turn, even if the socket takes everything."""
 
 
 async def flood(
@@ -33,7 +35,9 @@ async def flood(
     started = time.monotonic()
     while (passed := time.monotonic() - started) < seconds:
         due = int(rate * passed) - sent - thrown if rate else per_frame
-        while due >= per_frame and not endpoint.paused:
+        for _ in range(_MOST_WRITES):
+            if due < per_frame or endpoint.paused:
+                break
             end = stream.end_of_chunk(position, _WRITE_BYTES)
             messages = stream.messages_between(position, end)
             endpoint.transport.write(cycle[position:end])

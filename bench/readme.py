@@ -181,13 +181,14 @@ def _growth(rows: Sequence[dict[str, Any]]) -> str:
 def _isolation(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         "p99 of the delay of 1,000 consumers, in µs, with others that asked for everything and",
-        "read nothing, whose sockets are full (300 messages/s, rounds in turns):",
+        "read nothing, whose sockets are full (300 messages/s, rounds in turns, their quiet",
+        "quarter; the first line is the comparison's own error):",
         "",
         "| read nothing | without them | with them | ÷ |",
         "|--:|--:|--:|--:|",
     ]
     for row in rows:
-        cells = [f"{row[name]['median']:,.0f}" for name in ("p99_without_us", "p99_with_us")]
+        cells = [f"{row[name]['quiet']:,.0f}" for name in ("p99_without_us", "p99_with_us")]
         lines.append(f"| {row['stalled']} | {' | '.join(cells)} | {row['ratio']:.2f} |")
     return "\n".join([*lines, ""])
 
@@ -195,12 +196,14 @@ def _isolation(rows: Sequence[dict[str, Any]]) -> str:
 def _overload(rows: Sequence[dict[str, Any]]) -> str:
     (row,) = rows
     slow = sum(crowd["consumers"] for crowd in row["crowds"])
+    carried = row["carried_per_second"] / row["sustainable_per_second"]
     times = row["offered_per_second"] / row["sustainable_per_second"]
     most = [row[f"{half}_half_most_bytes"] / 1e6 for half in ("first", "second")]
     return (
         f"{row['seconds'] / 60:.0f} minutes of {times:.1f} times the rate that can be carried, "
         f"{slow} of the consumers slow or deaf:\n"
-        f"memory at most {most[0]:.0f} MB in the first half, {most[1]:.0f} MB in the second.\n"
+        f"memory at most {most[0]:.0f} MB in the first half, {most[1]:.0f} MB in the second; "
+        f"{carried:.0%} of that rate was still carried.\n"
     )
 
 

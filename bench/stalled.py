@@ -18,14 +18,14 @@ _MASK = b"\0\0\0\0"
 """Leaves the payload as it is."""
 
 
-def stall(port: int, policy: str = "disconnect") -> socket.socket:
+def stall(port: int, policy: str = "disconnect", receive_bytes: int = 4096) -> socket.socket:
     """Subscribe to everything, read the acknowledgement, and then nothing more.
 
     Raises:
         OSError: it was cut before it had begun.
     """
     client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
     client.connect(("127.0.0.1", port))
     client.sendall(
         b"GET /v2/sip?slow=%s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"

@@ -188,7 +188,10 @@ class Line(asyncio.Protocol):
         self.gone = False
         self.sending: list[Tick] = []
         """What is due at this instant."""
-        self.mute_until = 0.0
+        self.mute = False
+        """Answers pings, and says nothing else."""
+        self.silent_since: float | None = None
+        """Since when nothing comes from here, and nothing shows it."""
         self.was_reset = False
         self.stalled = False
         """Neither reads nor writes any more."""
@@ -200,11 +203,6 @@ class Line(asyncio.Protocol):
         self._clean = False
         self._reader = FrameReader()
         self._key = b""
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether nothing comes from here any more, and nothing shows it."""
-        return self.alpaca.loop.time() < self.mute_until or self.far.half_open or self.stalled
 
     # What the proxy says
 
@@ -333,7 +331,7 @@ class Line(asyncio.Protocol):
 
     def bring(self, ticks: list[Tick]) -> None:
         """Send what is subscribed of these, in one message."""
-        if self.gone or self.alpaca.loop.time() < self.mute_until:
+        if self.gone or self.mute:
             return
         wanted = [tick for tick in ticks if self.topics.covers(tick.channel, tick.symbol)]
         if not wanted:
@@ -378,15 +376,22 @@ class Line(asyncio.Protocol):
         self._let_go()
         self.far.abort()
 
+    def fall_mute(self) -> None:
+        """Say nothing more but pongs, for ever."""
+        self.mute = True
+        self.silent_since = self.silent_since or self.alpaca.loop.time()
+
     def vanish(self, seconds: float) -> None:
         """Nothing passes any more, and neither end knows; we let go after a while."""
         self.dead_since = self.alpaca.loop.time()
+        self.silent_since = self.silent_since or self.dead_since
         self.near.half_open = self.far.half_open = True
         self.alpaca.loop.call_later(seconds, self._let_go)
 
     def stall(self, seconds: float) -> None:
         """Neither read nor write, the socket open; after that, go on."""
         self.dead_since = self.alpaca.loop.time()
+        self.silent_since = self.silent_since or self.dead_since
         self.stalled = True
         self.far.reading = False
         self.alpaca.loop.call_later(seconds, self._go_on)
@@ -394,7 +399,7 @@ class Line(asyncio.Protocol):
     def _go_on(self) -> None:
         if not self.gone:
             self.stalled = False
-            self.dead_since = None
+            self.dead_since = self.silent_since = None
             kept, self._kept = self._kept, []
             for data, tag in kept:
                 self.put(data, tag)

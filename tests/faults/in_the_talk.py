@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from faults.alpaca import Line, Step
@@ -20,7 +19,7 @@ def mute(strike: Strike) -> None:
     if line is not None:
         strike.fired()
         # For ever: a pause that ends before anybody's patience does can't be told from quiet.
-        line.mute_until = math.inf
+        line.fall_mute()
 
 
 @fault("U17", "no welcome")

@@ -22,8 +22,8 @@ from stream_proxy.model.topics import SubscriptionSet
 from stream_proxy.state.gaps import Gap
 
 _ON_ITS_WAY_SECONDS = 1.0
-_NOTICED_SECONDS = 20.0
-"""From a suspicion until nobody can answer it, or until a ping has waited in vain."""
+_NOTICED_SECONDS = 22.0
+"""Until a ping has waited in vain."""
 _HEARD_LATELY_TICKS = 12
 """Of so many that a consumer is owed, the last ones, it must have heard some."""
 
@@ -267,9 +267,10 @@ def _was_killed_too_soon(life: Life, tick: Tick) -> bool:
 
     Its consumers hear of it all the same: what comes afterwards has another epoch.
     """
-    if life.ended is None or life.deaf_since is None or tick.due < life.deaf_since:
+    if life.ended is None or life.silent_since is None or tick.due < life.silent_since:
         return False
-    return life.ended - life.deaf_since < TIMINGS.silence_longest_seconds + _NOTICED_SECONDS
+    longest = TIMINGS.silence_longest_seconds if life.mute else 0.0
+    return life.ended - life.silent_since < longest + _NOTICED_SECONDS
 
 
 def _names(gap: Gap, tick: Tick) -> bool:

@@ -84,7 +84,8 @@ class Life:
     """The proxy from its start to its end.
 
     Attributes:
-        deaf_since: where it ended on a line that had fallen silent without a word, when that was.
+        silent_since: where it ended on a line that had fallen silent without a word, when that was.
+        mute: whether that line still answered pings.
     """
 
     handler: FeedHandler
@@ -96,14 +97,16 @@ class Life:
     ended: float | None = None
     ending: bool = False
     refused_at: float | None = None
-    deaf_since: float | None = None
+    silent_since: float | None = None
+    mute: bool = False
     gaps: list[Gap] = field(default_factory=list)
     delivered: Counter[str] = field(default_factory=Counter)
 
-    def keep(self, now: float, *, deaf: bool = False) -> None:
-        """Note what is known at its end."""
+    def keep(self, now: float, line: Line | None = None) -> None:
+        """Note what is known at its end; ``line`` is the one that it had if it was killed."""
         self.ended = now
-        self.deaf_since = self.handler.upstream.last_heard_ns / 1e9 if deaf else None
+        if line is not None:
+            self.silent_since, self.mute = line.silent_since, line.mute
         self.gaps = self.handler.gaps.recent()
         for (_, kind), number in self.handler.hub.delivered().items():
             self.delivered[kind] += number
@@ -276,8 +279,7 @@ class World:
         self.loop.call_soon(self._bury, life)
 
     def _bury(self, life: Life) -> None:
-        line = self.alpaca.holder
-        life.keep(self.loop.time(), deaf=line is not None and line.is_silent)
+        life.keep(self.loop.time(), self.alpaca.holder)
         self.life = None
         life.running.cancel()
         life.filling.cancel()

@@ -96,7 +96,8 @@ def _reconstructed(
     since_ns = outcome.since_ns
     # REST doesn't tell when an older order came to the market, so nobody knows if that was since.
     unknown = {e.kind for e in happened if e.event == "new" and e.submitted_ns < since_ns}
-    unknown |= {e.kind for e in _between(outcome, since_ns - _DOUBT_NS, since_ns)}
+    if outcome.weather.ahead_seconds:
+        unknown |= {e.kind for e in _between(outcome, since_ns - _DOUBT_NS, since_ns)}
     wanted = Counter(
         event.kind for event in happened if event.event in TRACED and event.kind not in unknown
     )

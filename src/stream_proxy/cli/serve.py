@@ -18,7 +18,7 @@ from stream_proxy.errors import SettingsError
 from stream_proxy.runtime.http_server import BRIEF_CONNECTIONS
 from stream_proxy.runtime.logs import set_up_logs
 from stream_proxy.runtime.loop import raise_file_limit, run, stop_on_signals
-from stream_proxy.runtime.memory import keep_freed_memory, settle
+from stream_proxy.runtime.memory import freeze_what_stays, keep_freed_memory
 from stream_proxy.wire.alpaca.walk import COMPILED
 
 _OTHER_FILES = 100
@@ -104,8 +104,8 @@ async def _serve(loaded: Loaded) -> None:
         )
     keep_freed_memory()
     app = App(loaded.settings)
+    freeze_what_stays()
     await app.start()
-    settle()
     settings = loaded.settings
     log.info(
         "proxy.started",

@@ -315,20 +315,20 @@ class OrderFeed:
 
         self._writer.submit(work, lambda nothing: None)
 
-    def note_reconciled(
-        self,
-        until_ns: int,
-        *,
-        complete: bool,
-        losses: int | None = None,
-        correction: tuple[int, int] | None = None,
-    ) -> None:
+    def correct_beginning(self, noted_ns: int, since_ns: int) -> None:
+        """Write down when the record began indeed, where it was noted by a wrong clock."""
+        name = self.account.name
+
+        def work(journal: Journal) -> None:
+            journal.correct_beginning(name, noted_ns, since_ns)
+
+        self._writer.submit(work, lambda nothing: None)
+
+    def note_reconciled(self, until_ns: int, *, complete: bool, losses: int | None = None) -> None:
         """The record was compared with Alpaca's up to an instant.
 
-        Args:
-            complete: the stream has been listening since then.
-            losses: what was counted when comparing began; what was lost since then is not in it.
-            correction: the record's beginning as it was written down, and as it was.
+        ``complete`` says that the stream has been listening since then. ``losses`` is what was
+        counted when comparing began; what was lost since then is not in it.
         """
         name = self.account.name
         losses = self.losses if losses is None else losses
@@ -340,12 +340,7 @@ class OrderFeed:
                 self.reconciled = True
                 self.on_change()
 
-        def work(journal: Journal) -> None:
-            journal.note_reconciled(name, until_ns)
-            if correction is not None:
-                journal.correct_beginning(name, *correction)
-
-        self._writer.submit(work, done)
+        self._writer.submit(lambda j: j.note_reconciled(name, until_ns), done)
 
     def stream_lost(self) -> None:
         """The stream is gone: from now on something may be missed."""

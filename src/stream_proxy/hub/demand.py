@@ -79,6 +79,8 @@ class Demand(Generic[Refusal]):
         self._interest: dict[Channel, dict[Symbol, int]] = {}
         self._lingering: dict[Topic, int] = {}
         self._widened: set[Channel] = set()
+        self._kept_wide: set[Channel] = set()
+        """Where ``*`` is held although only names are wanted: there is no room for these."""
         self._confirmed: dict[Channel, set[Symbol]] = {}
         self._refused: set[Topic] = set()
         self._left_out: dict[Topic, int] = {}
@@ -123,6 +125,7 @@ class Demand(Generic[Refusal]):
         self._waiting.pop(request, None)
 
     def _release(self, unwanted: Iterable[Topic], leave_ns: int) -> None:
+        self._kept_wide.clear()  # there may be room now
         channels = set()
         for channel, symbol in unwanted:
             counts = self._interest[channel]
@@ -165,7 +168,8 @@ class Demand(Generic[Refusal]):
         interested = self._interest.get(channel, {})
         target = set(interested)
         target.update(symbol for c, symbol in self._lingering if c == channel)
-        if WILDCARD in target or (channel in self._widened and target):
+        wide = channel in self._widened or channel in self._kept_wide
+        if WILDCARD in target or (wide and target):
             return {WILDCARD}
         target.difference_update(symbol for c, symbol in self._refused if c == channel)
         return target
@@ -186,6 +190,7 @@ class Demand(Generic[Refusal]):
         self._refused.clear()
         self._left_out.clear()
         self._kept_on.clear()
+        self._kept_wide.clear()
         self._make_room = False
         self._restore_chunk = self._chunk
         self.in_flight = None
@@ -194,6 +199,7 @@ class Demand(Generic[Refusal]):
     def disconnected(self) -> None:
         """The connection is gone, and all it held."""
         self._connected = False
+        self._kept_wide.clear()
         self._confirmed = {}
         self.in_flight = None
         self._settled = False
@@ -290,6 +296,12 @@ class Demand(Generic[Refusal]):
             self._count_left_out(step)
         elif step is not None:
             self._count_kept_on(step)
+            self._kept_wide.clear()  # there is room now
+        self._kept_wide = {c for c in self._kept_wide if WILDCARD in self._confirmed.get(c, ())}
+        self._settle_confirmed()
+
+    def _settle_confirmed(self) -> None:
+        """Answer who has all that was asked for."""
         for request in list(self._waiting):
             if self._is_confirmed(request.topics):
                 del self._waiting[request]
@@ -320,10 +332,15 @@ class Demand(Generic[Refusal]):
         self._settled = False
         if step is None:
             return
-        if not step.add:
+        if step.add:
+            self._addition_refused(step, refusal)
+        else:
             self._count_kept_on(step)
             self._make_room = False
-            return
+        # Also what was on its way out, and stays.
+        self._settle_confirmed()
+
+    def _addition_refused(self, step: Step[Refusal], refusal: Refusal) -> None:
         if self._narrow(step):
             return
         if self._room_helps(refusal):
@@ -371,7 +388,7 @@ class Demand(Generic[Refusal]):
     def _stay_wide(self, step: Step[Refusal]) -> bool:
         """Names that found no room behind a ``*`` that nobody wants any more: it has them all."""
         held = {c for c in step.topics.channels() if WILDCARD in self._confirmed.get(c, ())}
-        self._widened |= held
+        self._kept_wide |= held
         return bool(held)
 
     def _revoke(self, topic: Topic, refusal: Refusal) -> None:

@@ -402,16 +402,18 @@ class Hub:
         """Write once to each consumer that has something."""
         touched = self._touched
         behind: list[Late] = []
-        if touched is None:
-            for group in self._groups.values():
-                self._deliveries += group.flush(behind)
-            self._touched = []
-        elif touched:
-            for group in set[Group]().union(*touched):
-                self._deliveries += group.flush(behind)
-            touched.clear()
-        for outbox, frames, messages in behind:
-            outbox.offer(frames, messages)
+        try:
+            if touched is None:
+                for group in self._groups.values():
+                    self._deliveries += group.flush(behind)
+                self._touched = []
+            elif touched:
+                for group in set[Group]().union(*touched):
+                    self._deliveries += group.flush(behind)
+                touched.clear()
+        finally:
+            for outbox, frames, messages in behind:
+                outbox.offer(frames, messages)
 
 
 def _by_protocol(counts: Mapping[str, Counts]) -> dict[tuple[str, str], int]:

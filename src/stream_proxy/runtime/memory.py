@@ -20,7 +20,7 @@ def keep_freed_memory() -> None:
     bytearray(_LARGEST_BYTES)
 
 
-def settle() -> None:
+def freeze_what_stays() -> None:
     """Leave what was made so far, modules above all, out of garbage collection.
 
     It lives as long as the program does. Looking through it costs 100 ms whenever many consumers

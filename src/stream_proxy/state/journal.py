@@ -343,10 +343,14 @@ class Journal(JournalReader):
         )
 
     def correct_beginning(self, account: str, noted_ns: int, since_ns: int) -> None:
-        """Write down from when on the record is complete, where it is still what was noted."""
+        """Write down from when on the record is complete, where it is still what was noted.
+
+        Up to there it was compared, trivially: that tells it from one that a wrong clock noted.
+        """
         self._db.execute(
-            "UPDATE accounts SET since_ns = ? WHERE account = ? AND since_ns = ?",
-            (since_ns, account, noted_ns),
+            "UPDATE accounts SET since_ns = ?, reconciled_until_ns = max(reconciled_until_ns, ?) "
+            "WHERE account = ? AND since_ns = ?",
+            (since_ns, since_ns, account, noted_ns),
         )
 
     def acknowledge(self, account: str, cursor: str, sequence: int, now_ns: int) -> int:

@@ -96,3 +96,54 @@ def test_what_finds_no_room_is_refused_and_costs_nobody_anything() -> None:
 
     assert plan.held == {("bars", "AAPL")}
     assert plan.answers == [None, FULL]
+
+
+def kept_wide() -> Plan:
+    """Names are wanted, and ``*`` is held since there is no room for these."""
+    plan = Plan(most=3)
+    plan.want(("trades", "*"))
+    plan.want(("trades", "AAPL"))
+    plan.want(("bars", "AAPL"), ("bars", "MSFT"))
+    plan.talk()
+    plan.leave(("trades", "*"))
+    plan.want(("trades", "IBM"))
+    plan.talk(now_ns=2000)
+    assert plan.held == {("trades", "*"), ("bars", "AAPL"), ("bars", "MSFT")}
+    assert plan.answers == [None] * 4
+    return plan
+
+
+def test_names_are_tried_again_once_there_may_be_room() -> None:
+    plan = kept_wide()
+    plan.leave(("bars", "AAPL"), ("bars", "MSFT"))
+    history = plan.talk(now_ns=9000)
+    assert all(covers(held, ("trades", "AAPL")) for held in history)
+    assert plan.held == {("trades", "AAPL"), ("trades", "IBM")}
+
+
+def test_a_wildcard_that_was_kept_is_not_asked_for_again() -> None:
+    for reconnect in (True, False):
+        plan = kept_wide()
+        plan.leave(("trades", "AAPL"), ("trades", "IBM"), ("bars", "AAPL"), ("bars", "MSFT"))
+        plan.talk(now_ns=9000)
+        if reconnect:
+            plan.demand.disconnected()
+            plan.held = set()
+            plan.demand.connected()
+        plan.want(("trades", "AAPL"))
+        plan.talk(now_ns=9000)
+        assert plan.held == {("trades", "AAPL")}
+
+
+def test_what_was_on_its_way_out_and_stays_answers_who_came_back() -> None:
+    """Upstream refuses to take a topic back: whoever asked for it meanwhile has it."""
+    plan = Plan(most=3)
+    plan.want(("trades", "AAPL"))
+    plan.talk()
+    plan.leave(("trades", "AAPL"))
+    step = plan.demand.next_step(now_ns=2000)
+    assert step is not None and not step.add
+    plan.want(("trades", "AAPL"))
+    assert plan.answers == [None]
+    plan.demand.refused("not understood")
+    assert plan.answers == [None, None]

@@ -2,8 +2,8 @@
 
 The journal's own account of it was written by our clock, which may have been wrong then. What can't
 be true is replaced by the earliest of what may be: events that are asked for twice are told once,
-and those that aren't asked for are lost. What replaces the beginning is to be written down once
-something was told from there: found anew after a restart it may be a moment earlier, and an order's
+and those that aren't asked for are lost. What replaces the beginning is to be written down before
+anything is told from there: found anew after a restart it may be a moment earlier, and an order's
 beginning would be told behind its end.
 """
 
@@ -68,7 +68,8 @@ class RecordExtent:
 
     @property
     def correction(self) -> tuple[int, int] | None:
-        """The beginning as the journal had it, and as it was; None if these are the same."""
+        """The beginning as the journal had it, and as it was; None if these are the same, or
+        nothing was asked yet."""
         found_ns, since_ns = self._found.since_ns, self._since_ns
         return None if since_ns in (None, found_ns) else (found_ns, since_ns)
 

@@ -140,6 +140,9 @@ class Reconciler:
         await alpaca.compare(self._rest.time)
         started_ns = alpaca.now_ns()
         extent = self._extent.at(standing.state, started_ns, alpaca.offset_ns, alpaca.doubt_ns)
+        correction = self._extent.correction
+        if correction is not None and standing.state.since_ns == correction[0]:
+            feed.correct_beginning(*correction)
         if extent.until_ns < extent.since_ns + OVERLAP_NS:
             # The record begins now: what was before isn't ours to tell.
             feed.note_orders(await standing_orders(self._rest))
@@ -177,12 +180,11 @@ class Reconciler:
                 self._left_out_since = self._monotonic_ns()
             raise RestFailed(f"fills of {findings.left_out} orders are not shown yet")
         self._left_out_since = None
-        until_ns = started_ns if listens else settled_ns
+        # Before it began nothing is missing: who reads otherwise takes its beginning for wrong.
+        until_ns = max(extent.since_ns, started_ns if listens else settled_ns)
         self._extent.complete_until(until_ns)
         complete = listens and feed.upstream.state is UpstreamState.CONNECTED
-        feed.note_reconciled(
-            until_ns, complete=complete, losses=losses, correction=self._extent.correction
-        )
+        feed.note_reconciled(until_ns, complete=complete, losses=losses)
 
     def _is_tired_of_waiting(self) -> bool:
         """Whether fills that REST doesn't show have had time enough."""

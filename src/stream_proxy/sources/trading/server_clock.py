@@ -83,9 +83,16 @@ class ServerClock:
         # An answer that was long on its way contradicts little, and so says little.
         for offset_ns in (self.offset_ns, 0, measured_ns):
             if abs(measured_ns - offset_ns) <= doubt_ns:
-                self.offset_ns, self.doubt_ns = offset_ns, doubt_ns if offset_ns else 0
+                self._believe(offset_ns, abs(measured_ns - offset_ns) + doubt_ns)
                 break
         self._tell()
+
+    def _believe(self, offset_ns: int, doubt_ns: int) -> None:
+        if not offset_ns:
+            doubt_ns = 0
+        elif offset_ns == self.offset_ns:
+            doubt_ns = min(doubt_ns, self.doubt_ns)
+        self.offset_ns, self.doubt_ns = offset_ns, doubt_ns
 
     def _tell(self) -> None:
         apart = abs(self.offset_ns) > _WORTH_TELLING_NS
