@@ -19,8 +19,8 @@ of order. Time is simulated, the code is the product's own; how that works is to
 
 """
 
-_UNMENDED = """ These are not mended yet: the figures below have what they lost or heard twice. A
-row counts all that happened in the worlds in which its fault struck, among others."""
+_UNMENDED = """ The figures below have what they lost or heard twice; a row counts all that happened
+in the worlds in which its fault struck, among others."""
 
 _COLUMNS = (
     "| | fault | worlds | fired | to recover, p50 | p99 | lost unflagged | twice | reordered |\n"
