@@ -43,7 +43,7 @@ class Scene:
         self.handlers = {"sip": self.handler}
         self.handler.demand.acquire(BOTH, lambda error: None)
         self.clock.seconds = 1
-        self.handler.coverage.hold(BOTH, BOTH, self.clock.now_ns())
+        self.handler.coverage.hold(BOTH, BOTH, self.clock.now_ns(), self.clock.monotonic_ns())
 
     def trade(self, seconds: float) -> None:
         self.clock.seconds = seconds
