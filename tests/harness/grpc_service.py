@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+import pytest
 from google.rpc.status_pb2 import Status
 from grpc.aio import AioRpcError, Channel, UnaryStreamCall
 
@@ -82,3 +84,9 @@ async def nothing_left(app: App) -> None:
     await eventually(lambda: not handler.demand.wanted(), 10, "no demand")
     peers = app.grpc._server.peers  # type: ignore[union-attr]
     await eventually(lambda: not any(peer.processor.streams for peer in peers), 5, "no streams")
+
+
+def assert_nothing_unforeseen(caplog: pytest.LogCaptureFixture) -> None:
+    """No caller brought the server to an error that nobody foresaw."""
+    told = [r for r in caplog.get_records("call") if r.levelno >= logging.ERROR]
+    assert not [f"{r.name}: {r.getMessage()} {r.exc_text or ''}" for r in told]

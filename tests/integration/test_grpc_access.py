@@ -6,7 +6,6 @@ import asyncio
 import base64
 import contextlib
 import datetime
-import logging
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from grpc.aio import AioRpcError, Channel, Metadata
 
-from harness.grpc_service import channel, nothing_left, proxy, reason, status, trades
+from harness.grpc_service import (
+    assert_nothing_unforeseen,
+    channel,
+    nothing_left,
+    proxy,
+    reason,
+    status,
+    trades,
+)
 from harness.raw_grpc import SERVICE
 from harness.simulated import SimulatorProcess, simulator
 from harness.waiting import eventually
@@ -36,8 +43,7 @@ def alpaca() -> Iterator[SimulatorProcess]:
 def _nothing_unforeseen(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """No caller may bring the server to an error that nobody foresaw."""
     yield
-    told = [r for r in caplog.get_records("call") if r.levelno >= logging.ERROR]
-    assert not [f"{r.name}: {r.getMessage()} {r.exc_text or ''}" for r in told]
+    assert_nothing_unforeseen(caplog)
 
 
 # Who may come in

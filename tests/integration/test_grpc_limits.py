@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import random
 import signal
@@ -24,6 +23,7 @@ from structlog.testing import capture_logs
 from harness.grpc_service import (
     STATUS,
     TRADES,
+    assert_nothing_unforeseen,
     channel,
     nothing_left,
     proxy,
@@ -52,8 +52,7 @@ def alpaca() -> Iterator[SimulatorProcess]:
 def _nothing_unforeseen(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """No caller may bring the server to an error that nobody foresaw."""
     yield
-    told = [r for r in caplog.get_records("call") if r.levelno >= logging.ERROR]
-    assert not [f"{r.name}: {r.getMessage()} {r.exc_text or ''}" for r in told]
+    assert_nothing_unforeseen(caplog)
 
 
 async def read_on(call: UnaryStreamCall[Any, Any]) -> None:
