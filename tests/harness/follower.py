@@ -18,11 +18,18 @@ OWN = {"position", "gap", "lag"}
 
 
 class Follower:
-    """Reads all the time; ``told`` has everything but Alpaca's own control messages, in order."""
+    """Reads all the time.
+
+    Attributes:
+        told: everything but Alpaca's own control messages, in order.
+        heard: how many of them are the market's.
+    """
 
     def __init__(self, socket: ClientConnection, codec: str) -> None:
         self.socket = socket
         self.told: list[dict[str, Any]] = []
+        self.heard = 0
+        self._own: list[dict[str, Any]] = []
         self.controls: list[dict[str, Any]] = []
         self._codec = CODECS[codec]
         self.task = asyncio.create_task(self._read())
@@ -36,12 +43,22 @@ class Follower:
                     _, _, items = self._codec.ticks.split(frame)
                     messages = [self._codec.decode_fields(item) for item in items]
                 for message in messages:
-                    alpaca = message["T"] in {"success", "error", "subscription"}
-                    (self.controls if alpaca else self.told).append(message)
+                    self._keep(message)
+
+    def _keep(self, message: dict[str, Any]) -> None:
+        kind = message["T"]
+        if kind in {"success", "error", "subscription"}:
+            self.controls.append(message)
+            return
+        self.told.append(message)
+        if kind in OWN:
+            self._own.append(message)
+        else:
+            self.heard += 1
 
     def own(self, kind: str) -> list[dict[str, Any]]:
         """The control messages of a kind."""
-        return [message for message in self.told if message["T"] == kind]
+        return [message for message in self._own if message["T"] == kind]
 
     @property
     def data(self) -> list[dict[str, Any]]:

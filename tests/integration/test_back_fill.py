@@ -50,6 +50,7 @@ COMPLETE: dict[str, list[str]] = {"trades": NAMES, "bars": NAMES}
 def alpaca() -> Iterator[SimulatorProcess]:
     market = ["--replay", TICKS, "--replay-now"] if TICKS else ["--symbols", str(len(NAMES))]
     market += ["--history-minutes", str(10 + int(AWAY_SECONDS / 60))]
+    market += ["--history-megabytes", str(128 + int(RATE * AWAY_SECONDS / 2000))]
     with simulator("--rate", str(RATE), *market, "--slot-seconds=0.2") as process:
         yield process
 
@@ -133,10 +134,11 @@ def check_alike(recorders: list[Recorder]) -> None:
         last = since
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600 + int(4 * AWAY_SECONDS))
 async def test_what_was_missed_comes_afterwards(alpaca: SimulatorProcess) -> None:
     """All trades and bars, each once, marked; and everybody hears of the gap, its end, its fill."""
-    async with filled_app(alpaca) as app, AsyncExitStack() as stack:
+    much = {"back_fill_messages": 500_000 + int(RATE * AWAY_SECONDS)}
+    async with filled_app(alpaca, **much) as app, AsyncExitStack() as stack:
         url = f"{app.addresses()[0]}/v2/iex"
         clients = [
             await stack.enter_async_context(follower(url, ("json", "msgpack")[n % 2]))
@@ -150,14 +152,16 @@ async def test_what_was_missed_comes_afterwards(alpaca: SimulatorProcess) -> Non
             await client.subscribe(**(NAMED if number % 3 else COMPLETE))
         plain = await stack.enter_async_context(consumer(url, keep=True))
         await plain.subscribe(trades=NAMES, bars=NAMES)
-        await eventually(lambda: all(len(c.data) > RATE / 2 for c in clients), 60, "it flows")
+        await eventually(lambda: all(c.heard > RATE / 2 for c in clients), 60, "it flows")
         await cut(alpaca, app, AWAY_SECONDS)
         await eventually(
-            lambda: all(last_gap(c)["filling"] != "not filled" for c in clients), 60, "filled"
+            lambda: all(last_gap(c)["filling"] != "not filled" for c in clients),
+            60 + AWAY_SECONDS,
+            "filled",
         )
-        much = [len(client.data) + RATE // 2 for client in clients]
+        more = [client.heard + RATE // 2 for client in clients]
         await eventually(
-            lambda: all(len(c.data) > n for c, n in zip(clients, much, strict=True)), 60, "more"
+            lambda: all(c.heard > n for c, n in zip(clients, more, strict=True)), 60, "more"
         )
         for number, client in enumerate(clients):
             opened, closed, filled = client.own("gap")

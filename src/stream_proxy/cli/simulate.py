@@ -57,7 +57,7 @@ def simulate(
         bool,
         typer.Option(
             "--replay-now",
-            help="Recorded ticks with today's times, at --rate, and the minute bars they make.",
+            help="Recorded ticks with today's times, at --rate, again and again, and their bars.",
         ),
     ] = False,
     hold: Annotated[

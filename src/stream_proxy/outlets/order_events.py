@@ -415,8 +415,12 @@ class OrderEventOutlet:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(1)
-            for stream in list(self.streams):
-                stream.tick()
+            self._tick()
+
+    def _tick(self) -> None:
+        # By itself: a loop that sleeps would hold the client that it saw last.
+        for stream in list(self.streams):
+            stream.tick()
 
     async def stop(self, timeout_seconds: float) -> None:
         """Say goodbye to all, wait until they are gone, and cut those that don't listen."""

@@ -171,11 +171,14 @@ class WebSocketOutlet:
         while True:
             await asyncio.sleep(0.25)
             turn += 1
-            now = loop.time()
-            for connection in list(self.connections):
-                connection.fast_tick(now)
-                if turn % 4 == 0:
-                    connection.tick(now)
+            self._tick(loop.time(), whole=turn % 4 == 0)
+
+    def _tick(self, now: float, *, whole: bool) -> None:
+        # By itself: a loop that sleeps would hold the connection that it saw last.
+        for connection in list(self.connections):
+            connection.fast_tick(now)
+            if whole:
+                connection.tick(now)
 
     async def stop(self, timeout_seconds: float) -> None:
         """Say goodbye to all and wait until they are gone."""

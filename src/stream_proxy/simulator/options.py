@@ -17,7 +17,8 @@ class SimulatorOptions:
     ``slot_seconds`` is how long an unclean end keeps the connection slot.
     ``replay`` is a file of recorded ticks, served on the stock feeds, or on the options or crypto
     feeds according to ``replay_kind``; ``replay_speed`` 1 is real time, 0 as fast as possible.
-    With ``replay_now`` its ticks happen in the present, at ``rate``, and make bars.
+    With ``replay_now`` its ticks happen in the present, at ``rate``, and make bars; behind its
+    last row the file begins again.
     ``hold`` keeps the markets still until the control API starts them.
 
     ``history_minutes`` of what was sent are kept for the market-data REST, ``history_bytes`` of

@@ -127,10 +127,9 @@ class Simulator:
     def _market(self, feed: Feed, began_ns: int) -> tuple[Market, float | None]:
         options = self.options
         if options.replay is not None and feed.kind == options.replay_kind:
-            replay = ReplayMarket(options.replay)
             if options.replay_now:
-                return PresentMarket(replay, began_ns), None
-            return replay, options.replay_speed
+                return PresentMarket(ReplayMarket(options.replay, again=True), began_ns), None
+            return ReplayMarket(options.replay), options.replay_speed
         # Feeds differ, runs with the same seed don't.
         seed = options.seed * 1000 + crc32(feed.name.encode()) % 1000
         if feed.name == "test":

@@ -19,7 +19,7 @@ class PresentMarket:
     """A recording whose ticks happen in the present, one after the other, as fast as is asked for.
 
     Stocks get bars and daily bars from their trades, by the same rules as everywhere. After the
-    last tick only time passes.
+    last tick only time passes, unless the recording begins again.
 
     Args:
         replay: the recording.

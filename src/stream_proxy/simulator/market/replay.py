@@ -31,13 +31,16 @@ class ReplayMarket:
     Args:
         path: a ``.parquet``, ``.csv`` or ``.csv.gz`` file in the common form (``Recording``).
         speed: how many times real speed ``position_ns`` goes; None is as fast as possible.
+        again: behind its last row the file begins again, and the trade ids count on.
 
     Raises:
         ValueError: the kind of file is unknown, or the speed is not positive.
         ImportError: the file is Parquet and the extra ``parquet`` is not installed.
     """
 
-    def __init__(self, path: Path | str, speed: float | None = None) -> None:
+    def __init__(
+        self, path: Path | str, speed: float | None = None, *, again: bool = False
+    ) -> None:
         if speed is not None and speed <= 0:
             raise ValueError(f"the speed of a replay must be positive, not {speed}")
         self.speed = speed
@@ -54,7 +57,7 @@ class ReplayMarket:
         self.symbols: Sequence[str] = tuple(
             dict.fromkeys(reader.symbol for reader in self._readers.values())
         )
-        self._batches = recording.batches()
+        self._batches = self._endless(recording) if again else recording.batches()
         # The batch at hand: messages, and the instant from which each may be taken.
         self._messages: list[Message] = []
         self._gates: list[int] = []
@@ -91,6 +94,13 @@ class ReplayMarket:
     def snapshot(self, channel: str, symbol: str) -> list[Message]:
         """Nothing: a replay has only what was recorded."""
         return []
+
+    def _endless(self, recording: Recording) -> Iterator[Batch]:
+        """The file again and again, as long as there is something in it that can be told."""
+        expressible = -1
+        while (told := self.rows_read - self.skipped.total()) > expressible:
+            expressible = told
+            yield from recording.batches()
 
     def _load(self) -> None:
         # Until a batch has something to say, or the file ends.

@@ -49,6 +49,25 @@ def test_the_ticks_are_those_recorded(tmp_path: Path) -> None:
     ]
 
 
+def test_a_recording_can_begin_again(tmp_path: Path) -> None:
+    """The same ticks, and trades with ids of their own: else they would be taken for the same."""
+    market = PresentMarket(ReplayMarket(recording(tmp_path), again=True), NOW_NS)
+    ticks = [m for m in lived(market, 400) if isinstance(m, Trade | Quote)]
+    assert len(ticks) == 800
+    assert [tick.__class__ for tick in ticks[:440]] == [tick.__class__ for tick in ticks[360:]]
+    trades = [tick for tick in ticks if isinstance(tick, Trade)]
+    assert [trade.price for trade in trades[180:360]] == [trade.price for trade in trades[:180]]
+    assert [trade.id for trade in trades] == list(range(1, 401))
+
+
+def test_a_recording_with_nothing_to_tell_ends(tmp_path: Path) -> None:
+    path = tmp_path / "ticks.csv"
+    path.write_text(f"{HEADER}\n1,AIG,?,10,100,,,,,N,,1\n")
+    market = ReplayMarket(path, again=True)
+    assert market.take(10, FAR_FUTURE_NS) == []
+    assert market.skipped.total() == 1
+
+
 def test_bars_are_those_of_the_trades(tmp_path: Path) -> None:
     messages = lived(PresentMarket(ReplayMarket(recording(tmp_path)), NOW_NS), 300)
     bars = [m for m in messages if m.__class__ is Bar]
