@@ -23,12 +23,14 @@ class Follower:
     Attributes:
         told: everything but Alpaca's own control messages, in order.
         heard: how many of them are the market's.
+        symbols: those that it heard trades of.
     """
 
     def __init__(self, socket: ClientConnection, codec: str) -> None:
         self.socket = socket
         self.told: list[dict[str, Any]] = []
         self.heard = 0
+        self.symbols: set[str] = set()
         self._own: list[dict[str, Any]] = []
         self.controls: list[dict[str, Any]] = []
         self._codec = CODECS[codec]
@@ -55,6 +57,8 @@ class Follower:
             self._own.append(message)
         else:
             self.heard += 1
+            if kind == "t":
+                self.symbols.add(message["S"])
 
     def own(self, kind: str) -> list[dict[str, Any]]:
         """The control messages of a kind."""
