@@ -137,8 +137,7 @@ def check_alike(recorders: list[Recorder]) -> None:
 @pytest.mark.timeout(600 + int(4 * AWAY_SECONDS))
 async def test_what_was_missed_comes_afterwards(alpaca: SimulatorProcess) -> None:
     """All trades and bars, each once, marked; and everybody hears of the gap, its end, its fill."""
-    much = {"back_fill_messages": 500_000 + int(RATE * AWAY_SECONDS)}
-    async with filled_app(alpaca, **much) as app, AsyncExitStack() as stack:
+    async with filled_app(alpaca) as app, AsyncExitStack() as stack:
         url = f"{app.addresses()[0]}/v2/iex"
         clients = [
             await stack.enter_async_context(follower(url, ("json", "msgpack")[n % 2]))

@@ -249,7 +249,7 @@ class Settings(BaseModel):
         False, description="Also for quotes, which may be many; trades, bars and news always are."
     )
     back_fill_messages: int = Field(
-        500_000, ge=1000, description="So many messages of one gap and channel at the most."
+        2_000_000, ge=1000, description="So many messages of one gap and channel at the most."
     )
     back_fill_seconds: Seconds = Field(
         300, description="How long one gap may take before the next one's turn."

@@ -1,8 +1,9 @@
 """Fill a feed's gaps from Alpaca's REST: what was missed is found, put in order, and handed out.
 
-One gap at a time, the newest first, each bounded in time and in messages. What comes twice is told
-by its key: a trade by symbol, exchange and id, a bar by symbol and minute. REST may be behind the
-stream, so an answer counts only if it has what the stream has brought since.
+One gap at a time, the newest first, each bounded in time and in messages; much is asked for and
+handed out one stretch of time after the other. What comes twice is told by its key: a trade by
+symbol, exchange and id, a bar by symbol and minute. REST may be behind the stream, so an answer
+counts only if it has what the stream has brought since.
 Sources: Alpaca, "Historical Stock Data"; "Real-time Stock Data" (when bars are sent).
 """
 
@@ -40,6 +41,8 @@ _LONGEST_LAG_NS = 15 * NS_PER_SECOND
 """Where nothing shows how far REST is: so long after a gap it is believed to know all of it."""
 _AGAIN_SECONDS = (30.0, 300.0, 960.0)
 """Waits after failures that may pass; the last is longer than the 15 minutes of some plans."""
+_AROUND_NS = 3 * NS_PER_SECOND
+"""What came so shortly before and behind a gap tells how much was missed, about."""
 _PORTION = 500
 _SORTED_AT_ONCE = 5000
 ASKED = {
@@ -74,13 +77,15 @@ class BackFillLimits:
 
     Attributes:
         quotes: whether quotes are, which are many.
-        messages: of one gap, at the most.
+        messages: of one gap and channel, at the most.
         seconds: how long one gap may take at a time.
+        at_once: about so many messages are asked for before they are handed out.
     """
 
     quotes: bool = False
-    messages: int = 500_000
+    messages: int = 2_000_000
     seconds: float = 300.0
+    at_once: int = 50_000
 
 
 @dataclass(slots=True)
@@ -88,10 +93,20 @@ class _Found:
     """What one attempt brought."""
 
     items: list[tuple[int, Channel, str, dict[str, Any]]] = field(default_factory=list)
-    """Instant, channel, symbol and REST's item."""
+    """Instant, channel, symbol and REST's item; of what wasn't handed out yet."""
+    messages: int = 0
     filled: SubscriptionSet = field(default_factory=SubscriptionSet)
     trouble: list[str] = field(default_factory=list)
     again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What an attempt has brought to its end, so that the next one needn't."""
+
+    symbols: frozenset[str]
+    from_ns: int
+    to_ns: int
 
 
 @dataclass(slots=True, eq=False)
@@ -106,6 +121,7 @@ class _Due:
     window: Window
     at: float = float("inf")
     tried: int = 0
+    asked: dict[Channel, _Asked] = field(default_factory=dict)
 
     @property
     def remembers_before(self) -> bool:
@@ -319,6 +335,8 @@ class BackFill:
                 await self._deliver(due, part)
             if part.trouble or not self._is_behind(due, channel, part):
                 break
+            # Further than is believed, maybe.
+            due.asked.pop(channel, None)
             if wait is None:
                 found.trouble.append(f"{channel}: REST is behind the stream")
                 found.again = True
@@ -343,31 +361,65 @@ class BackFill:
             oldest_ns = surely_ns = oldest_ns - NS_PER_MINUTE
         elif due.gap.whole_feed:
             surely_ns = max(oldest_ns, window.at(due.received.since_ns))
-        pages: AsyncIterator[Page] = ask(symbols, from_ns, to_ns)
-        unclear = False
-        async for page in pages:
-            for symbol, item in page.items:
-                at_ns = instant_of(item)
-                if at_ns is None:
-                    part.trouble.append(f"{channel}: REST has one without a time")
-                elif at_ns >= surely_ns:
-                    part.items.append((at_ns, channel, symbol, item))
-                elif at_ns >= oldest_ns:
-                    unclear = True
-            if page.last:
-                part.filled = part.filled | SubscriptionSet({channel: page.symbols})
-            if len(part.items) > self._limits.messages:
-                part.trouble.append(
-                    f"more than {self._limits.messages} {channel} were missed "
-                    "(STREAM_PROXY_BACK_FILL_MESSAGES)"
-                )
-                return
+        complete, unclear = frozenset(symbols), False
+        begins_ns = self._not_asked_from(due, channel, complete, from_ns, to_ns)
+        for begin_ns, end_ns in self._stretches(due, channel, begins_ns, to_ns):
+            ended = set[str]()
+            pages: AsyncIterator[Page] = ask(symbols, begin_ns, end_ns)
+            async for page in pages:
+                unclear |= _take(page, channel, part, oldest_ns, surely_ns)
+                if page.last:
+                    ended.update(page.symbols)
+                    if end_ns == to_ns:
+                        filled = SubscriptionSet({channel: complete.intersection(page.symbols)})
+                        part.filled = part.filled | filled
+                if part.messages > self._limits.messages:
+                    part.trouble.append(
+                        f"more than {self._limits.messages} {channel} were missed "
+                        "(STREAM_PROXY_BACK_FILL_MESSAGES)"
+                    )
+                    return
+            if end_ns < to_ns:
+                await self._deliver(due, part)
+                part.items.clear()
+                complete &= ended
+                if not (unclear or part.trouble):
+                    due.asked[channel] = _Asked(complete, from_ns, end_ns)
         if unclear:
             part.filled = SubscriptionSet()
             part.trouble.append(
                 f"{channel}: what came right before was forgotten already, so not all that was "
                 "missed could be told from it (STREAM_PROXY_RING_BYTES)"
             )
+
+    def _not_asked_from(
+        self, due: _Due, channel: Channel, symbols: frozenset[str], from_ns: int, to_ns: int
+    ) -> int:
+        """From when on, within an interval, these symbols weren't asked for yet, with success."""
+        asked = due.asked.get(channel)
+        if asked is None or not symbols <= asked.symbols or from_ns < asked.from_ns:
+            return from_ns
+        return min(max(from_ns, asked.to_ns + 1), to_ns)
+
+    def _stretches(
+        self, due: _Due, channel: Channel, from_ns: int, to_ns: int
+    ) -> list[tuple[int, int]]:
+        """An interval in parts of about as many messages as may be held at once.
+
+        All but the last are so old that REST is believed to know them: only the last shows whether
+        it is behind.
+        """
+        window, received = due.window, due.received
+        known_ns = min(to_ns, window.at(self._clock.monotonic_ns()) - _LONGEST_LAG_NS)
+        if ASKED[channel] not in ("trades", "quotes") or known_ns <= from_ns:
+            return [(from_ns, to_ns)]
+        around = max(
+            len(received.between(channel, window.from_ns - _AROUND_NS, window.from_ns)),
+            len(received.between(channel, window.to_ns, window.to_ns + _AROUND_NS)),
+        )
+        parts = 1 + around * (known_ns - from_ns) // (_AROUND_NS * self._limits.at_once)
+        begins = list(range(from_ns, known_ns, -(-(known_ns - from_ns) // parts)))
+        return list(zip(begins, [*(begin_ns - 1 for begin_ns in begins[1:]), to_ns], strict=True))
 
     def _is_behind(self, due: _Due, channel: Channel, part: _Found) -> bool:
         """Whether REST may not know all of the gap yet.
@@ -450,6 +502,21 @@ class BackFill:
             if missed:
                 hand_out(handler, missed, self._clock.now_ns())
             await asyncio.sleep(0)
+
+
+def _take(page: Page, channel: Channel, part: _Found, oldest_ns: int, surely_ns: int) -> bool:
+    """Keep what a page has that was missed; return whether that wasn't clear of anything."""
+    unclear = False
+    for symbol, item in page.items:
+        at_ns = instant_of(item)
+        if at_ns is None:
+            part.trouble.append(f"{channel}: REST has one without a time")
+        elif at_ns >= surely_ns:
+            part.items.append((at_ns, channel, symbol, item))
+            part.messages += 1
+        elif at_ns >= oldest_ns:
+            unclear = True
+    return unclear
 
 
 _LETTERS = {"trades": "t", "quotes": "q", "bars": "b", "updatedBars": "u", "news": "n"}

@@ -288,6 +288,69 @@ def test_where_nothing_shows_how_far_rest_is_time_must_pass() -> None:
     assert scene.gap.filling is Filling.WHOLE and scene.gap.messages == 1
 
 
+def test_much_is_asked_for_one_stretch_after_the_other() -> None:
+    """They touch, none is asked for twice, and only the last is younger than REST may be late."""
+
+    async def main(scene: Scene) -> None:
+        await outage(scene, 200.0)
+        await asyncio.sleep(30)
+
+    scene = play(main, at_once=10)
+    assert scene.ids(scene.got) == [1, 2, 6, 7, 3, 4, 5]
+    assert scene.gap.filling is Filling.WHOLE and scene.gap.messages == 3
+    asked = trades_asked(scene)
+    assert len(asked) > 5
+    assert [begin_ns for begin_ns, _ in asked[1:]] == [end_ns + 1 for _, end_ns in asked[:-1]]
+    gap = scene.gap
+    assert gap.to_ns is not None
+    assert asked[0][0] <= gap.from_ns and asked[-1][1] >= gap.to_ns
+    assert gap.to_ns - asked[-2][1] > 10 * SECOND
+
+
+def test_a_failure_costs_one_stretch() -> None:
+    """What was asked for before isn't asked for again."""
+
+    async def main(scene: Scene) -> None:
+        failure = MarketDataFailed("unreachable", "no answer, and so on", 503)
+        scene.script.failures = [0.0, 0.0, 0.0, failure]
+        await outage(scene, 200.0)
+        await asyncio.sleep(25)
+        assert scene.gap.missing.symbols("trades") == ("AAPL",)
+        assert scene.gap.trouble == "no answer, and so on"
+        await asyncio.sleep(60)
+
+    scene = play(main, at_once=10)
+    assert scene.ids(scene.got) == [1, 2, 6, 7, 3, 4, 5]
+    assert scene.gap.filling is Filling.WHOLE and not scene.gap.trouble
+    asked = trades_asked(scene)
+    assert [begin_ns for begin_ns, _ in asked[1:4]] == [
+        asked[0][1] + 1,
+        asked[1][1] + 1,
+        asked[1][1] + 1,
+    ]
+
+
+def test_stretches_of_a_rest_that_was_behind_are_asked_for_again() -> None:
+    """By more than is believed of it: nothing is claimed that it didn't know yet."""
+
+    async def main(scene: Scene) -> None:
+        scene.script.lag_ns = 120 * SECOND
+        await outage(scene, 200.0)
+        await asyncio.sleep(45)
+        assert scene.gap.missing.symbols("trades") == ("AAPL",)
+        await asyncio.sleep(400)
+
+    scene = play(main, at_once=10)
+    assert sorted(scene.ids(scene.got)) == [1, 2, 3, 4, 5, 6, 7]
+    assert scene.gap.filling is Filling.WHOLE and not scene.gap.trouble
+
+
+def trades_asked(scene: Scene) -> list[tuple[int, int]]:
+    """The intervals that were asked for, but for the first question, which is for the time."""
+    asked = [one for one in scene.script.asked if one[0] == "trades"]
+    return [(from_ns, to_ns) for _, _, from_ns, to_ns in asked[1:]]
+
+
 def test_what_fails_is_said_and_tried_again() -> None:
     async def main(scene: Scene) -> None:
         failure = MarketDataFailed("unreachable", "no answer, and so on", 503)
