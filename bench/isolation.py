@@ -19,10 +19,12 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
+
 from bench.contenders import proxy, started
 from bench.latency import BEHIND, round_of
 from bench.results import save, spread, table, verdict
-from bench.talk import Process, python
+from bench.talk import Broken, Process, python
 from bench.traffic import Case, Crowd, case_text
 
 _CASE = Case("1000 x 20 of 500", (Crowd(1000, 20),))
@@ -45,6 +47,7 @@ class Side:
     """A proxy with its load and its readers."""
 
     port: int
+    status_url: str
     load: Process
     watchers: Process
 
@@ -53,10 +56,19 @@ class Side:
         delays, _ = round_of(self.load, self.watchers, _RATE, _ROUND_SECONDS)
         return delays[BEHIND]
 
-    def fill(self) -> None:
-        """Send until the sockets of those who read nothing are full."""
+    def fill(self, stalled: int) -> None:
+        """Send until the sockets of those who read nothing are full.
+
+        Raises:
+            Broken: in the proxy nothing waits for some of them.
+        """
         for _ in range(_FILL_ROUNDS):
             round_of(self.load, self.watchers, _FILL_RATE, _ROUND_SECONDS)
+        answer = httpx.get(self.status_url, trust_env=False)
+        consumers = answer.raise_for_status().json()["consumers"]["listed"]
+        waiting = sum(one["outbox_bytes"] > 100_000 for one in consumers)
+        if waiting != stalled:
+            raise Broken(f"something waits for {waiting} consumers, not for {stalled}")
 
 
 def main() -> None:
@@ -91,11 +103,14 @@ def _side() -> Any:
         load = stack.enter_context(started(python("bench.paced", case_text(_CASE))))
         source_port = load.hear()["port"]
         settings = {"STREAM_PROXY_OUTBOX_BYTES": str(_OUTBOX_BYTES)}
-        _, port = stack.enter_context(proxy(f"ws://127.0.0.1:{source_port}", "msgpack", **settings))
+        process, port = stack.enter_context(
+            proxy(f"ws://127.0.0.1:{source_port}", "msgpack", **settings)
+        )
         ports = (str(port), str(source_port))
         watchers = stack.enter_context(started(python("bench.watchers", case_text(_CASE), *ports)))
         watchers.hear(120)
-        yield Side(port, load, watchers)
+        status_url = process.logged(r"http=(http://127\.0\.0\.1:\d+)") + "/status?consumers=2000"
+        yield Side(port, status_url, load, watchers)
 
 
 def _with(stalled: int, sides: list[Side], pairs: int) -> dict[str, Any]:
@@ -106,7 +121,7 @@ def _with(stalled: int, sides: list[Side], pairs: int) -> dict[str, Any]:
         with started(python("bench.stalled", str(other.port), str(stalled))) as crowd:
             crowd.hear(60)
             if stalled:
-                other.fill()
+                other.fill(stalled)
             for number in range(pairs // 2):
                 turns = [(one, without), (other, with_them)]
                 for side, found in turns if number % 2 else reversed(turns):
