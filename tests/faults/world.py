@@ -52,7 +52,7 @@ LIMITS = ConsumerLimits(outbox_bytes=4_000, outbox_age_seconds=60.0)
 """The product's own, but for the size of a queue: a stalled reader fills this one in minutes."""
 RING_BYTES, RING_SECONDS = 60_000, 120.0
 """Little enough that who is away for long can't go on where it was."""
-BACK_FILL = BackFillLimits(messages=5000, seconds=30.0)
+BACK_FILL = BackFillLimits(messages=5000, seconds=30.0, at_once=20)
 _LOOK_SECONDS = 5.0
 _NOTICED_SECONDS = 21.0
 """A dead line is found by a ping every 10 s and 10 s of patience; looked at four times a second."""

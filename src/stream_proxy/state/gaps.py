@@ -39,7 +39,7 @@ class Gap:
         filled: what was filled completely.
         messages: how many were found that had been missed.
         trouble: why not all could be filled; empty if nothing is wrong.
-        began_ns: when it began by the monotonic clock; None if that isn't known.
+        began_ns, ended_ns: the same by the monotonic clock; None where that isn't known.
     """
 
     number: int
@@ -56,6 +56,7 @@ class Gap:
     messages: int = 0
     trouble: str = ""
     began_ns: int | None = None
+    ended_ns: int | None = None
 
     @property
     def missing(self) -> SubscriptionSet:
@@ -96,10 +97,7 @@ class GapLog:
             from_ns, now_ns: wall clock.
             began_ns: the instant of ``from_ns`` by the monotonic clock, if it is known.
         """
-        behind_ns = self._behind_others(from_ns, topics, now_ns)
-        if began_ns is not None:
-            began_ns += behind_ns - from_ns
-        from_ns = behind_ns
+        from_ns, began_ns = self._behind_others(from_ns, began_ns, topics, now_ns)
         if self._open is not None:
             return self._widen(self._open, from_ns, began_ns, topics, whole_feed)
         self.count += 1
@@ -115,8 +113,10 @@ class GapLog:
         )
         return self._open
 
-    def _behind_others(self, from_ns: int, topics: SubscriptionSet, now_ns: int | None) -> int:
-        """The first instant from there on that no gap of late holds.
+    def _behind_others(
+        self, from_ns: int, began_ns: int | None, topics: SubscriptionSet, now_ns: int | None
+    ) -> tuple[int, int | None]:
+        """The first instant from there on that no gap of late holds, by both clocks.
 
         One that is a moment only, such as a message that can't be read, doesn't make up for a
         silence before it.
@@ -125,8 +125,12 @@ class GapLog:
             assert gap.to_ns is not None
             is_past = now_ns is None or gap.to_ns <= now_ns
             if is_past and gap.from_ns <= from_ns < gap.to_ns and not topics - gap.topics:
+                if began_ns is not None:
+                    # The wall clock may have been set within it.
+                    by_wall_ns = began_ns + gap.to_ns - from_ns
+                    began_ns = by_wall_ns if gap.ended_ns is None else gap.ended_ns
                 from_ns = gap.to_ns
-        return from_ns
+        return from_ns, began_ns
 
     @staticmethod
     def _widen(
@@ -165,6 +169,7 @@ class GapLog:
                 lasted_ns = true_ns
         gap.from_ns, gap.to_ns = min(from_ns, to_ns, to_ns - lasted_ns), max(from_ns, to_ns)
         gap.to_ns = max(gap.to_ns, from_ns + lasted_ns)
+        gap.ended_ns = ended_ns
         gap.until_sequence = gap.last_news_sequence = until_sequence
         self._open = None
         self._keep(gap)

@@ -105,3 +105,14 @@ def test_a_clock_that_is_set_leaves_nothing_out(jump: int, at: int) -> None:
     assert gap is not None and gap.to_ns is not None
     assert all(gap.from_ns <= wall(moment) <= gap.to_ns for moment in range(101))
     assert jump or times(gap) == (wall(0), wall(100))
+
+
+def test_a_gap_behind_one_in_which_the_clock_was_set_keeps_its_beginning() -> None:
+    """What is noticed later in it doesn't make it begin later."""
+    log = GapLog()
+    log.begin(500, "lost", TRADES, now_ns=510, began_ns=500)
+    log.end(1600, ended_ns=600)
+    # The last message is still the one before both.
+    log.begin(500, "lost", TRADES, now_ns=1650, began_ns=500)
+    assert log.begin(1700, "more wanted", TRADES, now_ns=1700, began_ns=700) is None
+    assert times(log.end(1800, ended_ns=800)) == (1600, 1800)
