@@ -35,6 +35,8 @@ _MARGIN_NS = 2 * NS_PER_SECOND
 """Clocks differ, and messages take their time: asked for is a little more than was missed."""
 _SETTLE_SECONDS = 3.0
 """After a gap: bars of the minute that just ended may still come by themselves."""
+_ON_ITS_WAY_SECONDS = 2.0
+"""What happened behind a gap comes by itself, and no later than this after REST has it."""
 _BEHIND_SECONDS = (2.0, 5.0, 15.0)
 """Waits for REST to catch up with the stream."""
 _LONGEST_LAG_NS = 15 * NS_PER_SECOND
@@ -452,6 +454,9 @@ class BackFill:
     async def _deliver(self, due: _Due, part: _Found) -> None:
         """Hand out what an answer has that was missed."""
         new = await self._unknown(part, due.received)
+        if any(at_ns > due.window.to_ns for at_ns, *_ in new):
+            await asyncio.sleep(_ON_ITS_WAY_SECONDS)
+            new = await self._unknown(part, due.received)
         await self._hand_out(new, due.received)
         due.gap.messages += len(new)
         self._handler.gaps.back_filled += len(new)

@@ -288,6 +288,24 @@ def test_where_nothing_shows_how_far_rest_is_time_must_pass() -> None:
     assert scene.gap.filling is Filling.WHOLE and scene.gap.messages == 1
 
 
+def test_what_the_stream_brings_later_than_rest_comes_once() -> None:
+    """What happened right behind the gap, and was still on its way when REST was asked."""
+
+    async def main(scene: Scene) -> None:
+        await outage(scene)
+        await asyncio.sleep(0.9)
+        scene.happen(8, seen=False)
+        await asyncio.sleep(1.5)
+        last = scene.script.items["trades", "AAPL"][-1][1]
+        scene.handler.receive([msgspec.json.encode([{"T": "t", "S": "AAPL", **last}])])
+        await asyncio.sleep(30)
+
+    scene = play(main)
+    assert sorted(scene.ids(scene.got)) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [m["i"] for m in scene.got if m.get("backfilled")] == [3, 4, 5]
+    assert scene.gap.filling is Filling.WHOLE
+
+
 def test_much_is_asked_for_one_stretch_after_the_other() -> None:
     """They touch, none is asked for twice, and only the last is younger than REST may be late."""
 
