@@ -16,7 +16,8 @@ from stream_proxy.model.feeds import Feed
 from stream_proxy.runtime.clock import Clock
 from stream_proxy.runtime.tracing import NO_TRACER, Tracer
 from stream_proxy.sources.alpaca import AlpacaSource, SourceTimings
-from stream_proxy.sources.back_fill import BackFill, BackFillLimits
+from stream_proxy.sources.asking import BackFillLimits
+from stream_proxy.sources.back_fill import BackFill
 from stream_proxy.sources.connector import Connect
 from stream_proxy.sources.latest_check import RestLatestCheck
 from stream_proxy.sources.market_data_rest import MarketDataRest

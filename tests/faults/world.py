@@ -36,7 +36,8 @@ from stream_proxy.outlets.limits import ConsumerLimits
 from stream_proxy.outlets.orders import OrderPath
 from stream_proxy.outlets.websocket import WebSocketOutlet
 from stream_proxy.sources.alpaca import AlpacaSource, SourceTimings
-from stream_proxy.sources.back_fill import BackFill, BackFillLimits
+from stream_proxy.sources.asking import BackFillLimits
+from stream_proxy.sources.back_fill import BackFill
 from stream_proxy.sources.connector import PicowsConnect
 from stream_proxy.state.gaps import Gap
 from stream_proxy.wire.alpaca.codec import CODECS

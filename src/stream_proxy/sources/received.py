@@ -10,6 +10,7 @@ from typing import Any
 from stream_proxy.feed.handler import FeedHandler
 from stream_proxy.model.time import NS_PER_MINUTE, NS_PER_SECOND
 from stream_proxy.model.topics import Channel
+from stream_proxy.runtime.clock import Clock
 from stream_proxy.sources.instant import instant_of
 from stream_proxy.state.ring import Stretch
 from stream_proxy.wire.alpaca.codec import FrameDamaged
@@ -30,10 +31,17 @@ class ReceivedKeys:
     Args:
         began_ns: when the gap began, monotonic; it may be noticed minutes later.
         channels: those that are of interest.
+
+    Attributes:
+        since_ns: since when it knows of everything, monotonic.
+        until_ns: what comes live later can't be of the gap's time, monotonic; None while it lasts.
     """
 
-    def __init__(self, handler: FeedHandler, began_ns: int, channels: Collection[Channel]) -> None:
+    def __init__(
+        self, handler: FeedHandler, clock: Clock, began_ns: int, channels: Collection[Channel]
+    ) -> None:
         self._handler = handler
+        self._clock = clock
         self._ticks_from_ns = began_ns - _TICKS_NS
         self._position = handler.ring.before(began_ns - _SLOW_NS)
         self._channels = {
@@ -42,37 +50,50 @@ class ReceivedKeys:
             if channel in channels and letter in "tqbun"
         }
         self._found: dict[Channel, dict[Key, tuple[Any, int]]] = {c: {} for c in channels}
+        self._back_filled: dict[Channel, set[Key]] = {c: set() for c in channels}
         self._symbols: dict[Channel, set[str]] = {c: set() for c in channels}
         self.since_ns = handler.ring.since_ns
-        """Since when it knows of everything, monotonic."""
-        self.settled = False
-        """Whether what comes live can't be of the gap's time any more."""
+        self.until_ns: int | None = None
+        self._knows_all = False
 
     async def follow(self, most: int) -> None:
-        """Read what came before, and then whatever may be forgotten; up to so many messages.
+        """Read what came before, and then whatever may be forgotten, until the gap is long over.
 
         What stays in the ring is read when it is needed: to take apart all that comes live would
-        cost those who listen.
+        cost those who listen. Ends after so many messages, too.
         """
         await self.read()
-        while sum(map(len, self._found.values())) < most:
+        while not self._knows_all and sum(map(len, self._found.values())) < most:
             await asyncio.sleep(_FOLLOW_SECONDS)
-            if self._handler.ring.may_forget(self._position):
+            if self._is_past() or self._handler.ring.may_forget(self._position):
                 await self.read()
+
+    def _is_past(self) -> bool:
+        return self.until_ns is not None and self._clock.monotonic_ns() > self.until_ns
 
     async def read(self) -> None:
         """Take in what has come since the last time."""
         ring = self._handler.ring
+        is_past = self._is_past()
         while self._position < ring.last:
             if self._position < ring.first - 1:
                 self._position = ring.first - 1
-                self.since_ns = ring.since_ns
+                if not self._knows_all:
+                    self.since_ns = ring.since_ns
             for stretch in ring.after(self._position, _PORTION):
-                if stretch.back_filled or not self.settled:
+                is_later = self.until_ns is not None and stretch.kept_ns > self.until_ns
+                if stretch.back_filled or not is_later:
                     self._read(stretch)
                 self._position = stretch.first + stretch.messages - 1
             if self._position < ring.last:
                 await asyncio.sleep(0)
+        self._knows_all |= is_past
+
+    def forget(self) -> None:
+        """Nobody asks any more."""
+        self._knows_all = True
+        for known in (self._found, self._back_filled, self._symbols):
+            known.clear()
 
     def _read(self, stretch: Stretch) -> None:
         handler, is_early = self._handler, stretch.kept_ns < self._ticks_from_ns
@@ -85,27 +106,36 @@ class ReceivedKeys:
                 fields = handler.codec.decode_fields(item)
             except FrameDamaged:
                 continue
-            self.add(channel, symbol, fields)
+            if stretch.back_filled:
+                self.add_back_filled(channel, symbol, fields)
+            else:
+                self._add(channel, symbol, fields)
             if isinstance(symbol, str):
                 self._symbols[channel].add(symbol)
 
-    def add(self, channel: Channel, symbol: Any, fields: Mapping[str, Any]) -> None:
+    def _add(self, channel: Channel, symbol: Any, fields: Mapping[str, Any]) -> None:
         """Remember a message, if it has a time and a key."""
         at_ns = instant_of(fields)
         if at_ns is not None:
             with contextlib.suppress(TypeError):  # a field of a kind that can't be a key
                 self._found[channel][key_of(channel, symbol, fields)] = (symbol, at_ns)
 
-    def keys(self, channel: Channel) -> Collection[Key]:
-        """Of all messages of a channel."""
-        return self._found.get(channel, {}).keys()
+    def add_back_filled(self, channel: Channel, symbol: Any, fields: Mapping[str, Any]) -> None:
+        """Remember one that was handed out as missed."""
+        if channel in self._back_filled:
+            with contextlib.suppress(TypeError):
+                self._back_filled[channel].add(key_of(channel, symbol, fields))
+
+    def has(self, channel: Channel, key: Key) -> bool:
+        """Whether a message was received, live or as missed."""
+        return key in self._found.get(channel, ()) or key in self._back_filled.get(channel, ())
 
     def symbols(self, channel: Channel) -> set[str]:
         """Those that anything came for."""
         return set(self._symbols.get(channel, ()))
 
     def between(self, channel: Channel, from_ns: int, to_ns: int) -> list[tuple[Any, Key]]:
-        """Symbol and key of what happened in an interval, by the exchange's clock."""
+        """Symbol and key of what came live and happened in an interval, by the exchange's clock."""
         return [
             (symbol, key)
             for key, (symbol, at_ns) in self._found.get(channel, {}).items()

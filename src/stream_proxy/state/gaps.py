@@ -124,6 +124,8 @@ class GapLog:
         for gap in list(self._gaps)[-_OF_LATE:]:
             assert gap.to_ns is not None
             is_past = now_ns is None or gap.to_ns <= now_ns
+            if began_ns is not None and gap.ended_ns is not None and began_ns >= gap.ended_ns:
+                continue  # the wall clock was set back to its time
             if is_past and gap.from_ns <= from_ns < gap.to_ns and not topics - gap.topics:
                 if began_ns is not None:
                     # The wall clock may have been set within it.
