@@ -137,7 +137,7 @@ class Asking:
     async def attempt(self) -> Answer:
         """Ask for all that isn't known to be complete, and hand out what was missed.
 
-        What has come when it is cancelled is handed out, too.
+        If it is cancelled, `give_up` hands out what has come.
         """
         answer = self._answer = Answer()
         self._messages, self._unclear, self._ended = 0, False, set()
@@ -165,9 +165,7 @@ class Asking:
                 self._proven = True
         except _TooMany as reason:
             answer.trouble.append(str(reason))
-        finally:
-            self._unclear |= await self._hand_out(self._held)
-            self._held = []
+        self._unclear |= await self.give_up()
         if not self._proven or self._unclear:
             answer.filled = set()
         if self._unclear:
@@ -177,6 +175,11 @@ class Asking:
             )
         self._filled |= answer.filled
         return answer
+
+    async def give_up(self) -> bool:
+        """Hand out what is held, and tell whether some of it couldn't be told from the rest."""
+        held, self._held = self._held, []
+        return await self._hand_out(held)
 
     # When
 

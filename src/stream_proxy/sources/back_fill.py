@@ -217,6 +217,8 @@ class BackFill:
         except TimeoutError:
             found.trouble.append(f"it took longer than {self._limits.seconds:g} s")
             found.again = True
+            for asking in due.asked.values():
+                await asking.give_up()
         gap.filled = gap.filled | found.filled
         whole = not gap.missing
         filling = Filling.WHOLE if whole else Filling.PARTLY if gap.filled else Filling.NOT

@@ -332,10 +332,14 @@ class GrpcOutlet:
         self._health_service.end()
         if self._task is not None:
             self._task.cancel()
-        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        flushed_by = loop.time() + timeout_seconds / 4
+        while loop.time() < flushed_by and any(call.outbox.queued_bytes for call in self.calls):
+            await asyncio.sleep(0.02)
         await say_goodbye([call.goodbye for call in self.calls], timeout_seconds / 2)
         while self.calls or self._health_service.watchers:
-            if asyncio.get_running_loop().time() > deadline:
+            if loop.time() > deadline:
                 break
             await asyncio.sleep(0.02)
 
