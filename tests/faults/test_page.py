@@ -24,6 +24,7 @@ def test_the_page_is_made_of_the_figures() -> None:
         for found in filter(None, (row["market"], row["orders"])):
             assert found["lost_unflagged"] == found["duplicated"] == found["reordered"] == 0
     assert figures["most_connections_at_once"] == 1
+    assert figures["failures"] == 0
 
 
 def test_every_row_is_made_or_says_why_not() -> None:
