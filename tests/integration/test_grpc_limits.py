@@ -379,6 +379,26 @@ async def test_a_client_that_freezes_is_let_go(alpaca: SimulatorProcess) -> None
                 client.kill()
 
 
+async def test_what_waits_for_a_client_is_sent_before_the_end(alpaca: SimulatorProcess) -> None:
+    """It reads nothing for a moment when the proxy goes down."""
+    async with proxy(alpaca) as app, raw_grpc(app.grpc_address, window=2000) as client:
+        number = await client.call("StreamTrades", TRADES)
+        await client.begun(number)
+        (call,) = app.grpc.outlet.calls
+        await eventually(lambda: call.outbox.queued_bytes, 10, "something waits")
+        stopping = asyncio.create_task(app.grpc.outlet.stop(20))
+        await eventually(lambda: app.grpc.outlet.stopping, 10, "it goes down")
+        assert not stopping.done()
+        # Nothing more comes; what waits is to be sent.
+        app.handlers["sip"].leave(call.consumer)
+        answer = await client.answered(number)
+        assert answer.status == grpc.StatusCode.UNAVAILABLE.value[0]
+        await stopping
+        counts = app.grpc.outlet.counts
+        assert counts.dropped_messages == 0
+        assert sum(counts.sent.values()) == len(answer.bodies()) > 0
+
+
 async def _pings(app: App, number: int) -> None:
     """Wait until a client was pinged so often."""
     seen = set[float | None]()

@@ -122,6 +122,11 @@ class StreamingCall(ABC):
     def drained(self) -> None:  # noqa: B027 (only what waits elsewhere has to be told)
         """The caller has taken all that waited."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether anything waits for the caller to read."""
+        return bool(self.outbox.queued_bytes or self.writer.unsent_bytes)
+
     def goodbye(self) -> None:
         """The proxy goes down."""
         self.end(going_down())

@@ -335,7 +335,7 @@ class GrpcOutlet:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
         flushed_by = loop.time() + timeout_seconds / 4
-        while loop.time() < flushed_by and any(call.outbox.queued_bytes for call in self.calls):
+        while loop.time() < flushed_by and any(call.waits for call in self.calls):
             await asyncio.sleep(0.02)
         await say_goodbye([call.goodbye for call in self.calls], timeout_seconds / 2)
         while self.calls or self._health_service.watchers:
