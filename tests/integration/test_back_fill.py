@@ -137,7 +137,8 @@ def check_alike(recorders: list[Recorder]) -> None:
 @pytest.mark.timeout(600 + int(4 * AWAY_SECONDS))
 async def test_what_was_missed_comes_afterwards(alpaca: SimulatorProcess) -> None:
     """All trades and bars, each once, marked; and everybody hears of the gap, its end, its fill."""
-    async with filled_app(alpaca) as app, AsyncExitStack() as stack:
+    patience = 300 + AWAY_SECONDS  # all its consumers are in the proxy's process
+    async with filled_app(alpaca, back_fill_seconds=patience) as app, AsyncExitStack() as stack:
         url = f"{app.addresses()[0]}/v2/iex"
         clients = [
             await stack.enter_async_context(follower(url, ("json", "msgpack")[n % 2]))

@@ -330,9 +330,7 @@ class BackFill:
         if any(at_ns > due.window.to_ns for at_ns, *_ in new):
             await asyncio.sleep(_ON_ITS_WAY_SECONDS)
             new, unclear = await self._unknown(due, items)
-        await self._hand_out(new, due.received)
-        due.gap.messages += len(new)
-        self._handler.gaps.back_filled += len(new)
+        await self._hand_out(due, new)
         return unclear
 
     async def _unknown(self, due: _Due, items: list[Item]) -> tuple[list[Item], bool]:
@@ -358,8 +356,8 @@ class BackFill:
                 new.setdefault((channel, key), one)
         return sorted(new.values(), key=lambda one: one[0]), unclear
 
-    async def _hand_out(self, new: list[Item], received: ReceivedKeys) -> None:
-        handler = self._handler
+    async def _hand_out(self, due: _Due, new: list[Item]) -> None:
+        handler, received = self._handler, due.received
         writers: dict[Channel, tuple[StreamItems, StreamItems]] = {}
         for start in range(0, len(new), _PORTION):
             # What has come in the meantime isn't said twice.
@@ -387,6 +385,9 @@ class BackFill:
                         other.received.add_back_filled(channel, symbol, item)
             if missed:
                 hand_out(handler, missed, self._clock.now_ns())
+                # Here, since it may be cancelled behind any portion.
+                due.gap.messages += len(missed)
+                handler.gaps.back_filled += len(missed)
             await asyncio.sleep(0)
 
 
