@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stream_proxy.model.orders import OrderEvent, OrderRecord, Origin
@@ -210,6 +210,7 @@ KEYS = sorted(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # of a machine with much else to do
 @given(
     st.dictionaries(st.sampled_from(KEYS), json),
     st.dictionaries(st.sampled_from(KEYS), json),
