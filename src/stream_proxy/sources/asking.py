@@ -147,6 +147,7 @@ class Asking:
         if self._done is not None and self._done[0] <= from_ns:
             begin_ns = min(max(from_ns, self._done[1]), self._last_begin_ns(from_ns, to_ns))
         stretches = self._cut(begin_ns, to_ns, self._parts(begin_ns, to_ns))
+        complete = set[str]()
         try:
             if not self._proven:
                 await self._ask_the_youngest(stretches, oldest_ns)
@@ -155,24 +156,23 @@ class Asking:
             while stretches and self._answerable:
                 await self._ask_the_oldest(stretches, oldest_ns, from_ns)
             self._was_shown = True
-            answer.filled = set(self._answerable)
+            complete = set(self._answerable) if self._proven else set()
         except MarketDataFailed as failure:
             answer.trouble.append(str(failure))
             answer.again |= failure.may_pass
-            # Of some symbols all may have come.
+            # Of some symbols all may have come. Of the others that proves nothing.
             if not stretches and (self._proven or not self._is_behind(self._held)):
-                answer.filled = self._answerable & self._ended
-                self._proven = True
+                complete = self._answerable & self._ended
         except _TooMany as reason:
             answer.trouble.append(str(reason))
         self._unclear |= await self.give_up()
-        if not self._proven or self._unclear:
-            answer.filled = set()
         if self._unclear:
             answer.trouble.append(
                 f"{self._channel}: what came right before was forgotten already, so not all that "
                 "was missed could be told from it (STREAM_PROXY_RING_BYTES)"
             )
+        else:
+            answer.filled = complete
         self._filled |= answer.filled
         return answer
 

@@ -121,6 +121,37 @@ def test_what_rest_did_not_know_yet_is_not_called_filled(at_once: int) -> None:
     assert scene.gap.filling is Filling.WHOLE
 
 
+@pytest.mark.parametrize("at_once", [10, 50_000])
+def test_a_failure_proves_nothing(at_once: int) -> None:
+    """REST was away for long behind a gap, and when it came back it was late."""
+
+    async def main(scene: Scene) -> None:
+        scene.script.lag_ns = 240 * SECOND
+        answer, failures = scene.script._answer, 0
+
+        async def fails_at_first(
+            channel: str, symbols: Sequence[str], from_ns: int, to_ns: int
+        ) -> AsyncIterator[Page]:
+            nonlocal failures
+            if channel == "trades" and scene.script.asked and not failures:
+                failures += 1
+                await asyncio.sleep(25)
+                raise FAILURE
+            async for page in answer(channel, symbols, from_ns, to_ns):
+                yield page
+
+        scene.script._answer = fails_at_first  # type: ignore[method-assign]
+        await outage(scene, 200.0)
+        await asyncio.sleep(120)
+        assert scene.gap.missing.symbols("trades") == ("AAPL",)
+        scene.script.lag_ns = 0
+        await asyncio.sleep(400)
+
+    scene = play(main, at_once=at_once)
+    assert sorted(back_filled(scene)) == [3, 4, 5]
+    assert scene.gap.filling is Filling.WHOLE
+
+
 @pytest.mark.parametrize("hang_seconds", [50.0, 70.0, 110.0])
 def test_a_slow_rest_gives_nothing_twice(hang_seconds: float) -> None:
     """Before it answers, the ring has forgotten what came right behind the gap."""
