@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,8 @@ class Script:
     failures: list[MarketDataFailed | float] = field(default_factory=list)
     """Of the next questions: an error, or seconds to wait."""
     asked: list[tuple[str, tuple[str, ...], int, int]] = field(default_factory=list)
+    on_question: Callable[[str, int], Awaitable[None]] | None = None
+    """Awaited before an answer, with the channel and the end of what was asked for; may raise."""
     lag_ns: int = 0
     """What is younger isn't shown."""
     clock: VirtualClock | None = None
@@ -69,6 +71,8 @@ class Script:
         self, channel: str, symbols: Sequence[str], from_ns: int, to_ns: int
     ) -> AsyncIterator[Page]:
         self.asked.append((channel, tuple(symbols), from_ns, to_ns))
+        if self.on_question is not None:
+            await self.on_question(channel, to_ns)
         if self.failures:
             failure = self.failures.pop(0)
             if isinstance(failure, MarketDataFailed):

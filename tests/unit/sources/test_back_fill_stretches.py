@@ -13,6 +13,7 @@ from harness.back_fill_scene import SECOND, Scene, outage, play, trade, trades_a
 from stream_proxy.model.topics import SubscriptionSet
 from stream_proxy.sources.market_data_refusals import MarketDataFailed
 from stream_proxy.sources.market_data_rest import Page
+from stream_proxy.sources.received import ReceivedKeys
 from stream_proxy.state.gaps import Filling
 
 FAILURE = MarketDataFailed("unreachable", "no answer, and so on", 503)
@@ -97,20 +98,16 @@ def test_what_rest_did_not_know_yet_is_not_called_filled(at_once: int) -> None:
 
     async def main(scene: Scene) -> None:
         scene.script.lag_ns = 120 * SECOND
-        answer, asked = scene.script._answer, 0
+        asked = 0
 
-        async def fails_once(
-            channel: str, symbols: Sequence[str], from_ns: int, to_ns: int
-        ) -> AsyncIterator[Page]:
+        async def fails_once(channel: str, to_ns: int) -> None:
             nonlocal asked
             asked += channel == "trades" and to_ns > scene.clock.now_ns() - 15 * SECOND
             if asked == 2:
                 asked += 1
                 raise FAILURE
-            async for page in answer(channel, symbols, from_ns, to_ns):
-                yield page
 
-        scene.script._answer = fails_once  # type: ignore[method-assign]
+        scene.script.on_question = fails_once
         await outage(scene, 200.0)
         await asyncio.sleep(15)
         scene.script.lag_ns = 0
@@ -127,20 +124,17 @@ def test_a_failure_proves_nothing(at_once: int) -> None:
 
     async def main(scene: Scene) -> None:
         scene.script.lag_ns = 240 * SECOND
-        answer, failures = scene.script._answer, 0
+        failed = False
 
-        async def fails_at_first(
-            channel: str, symbols: Sequence[str], from_ns: int, to_ns: int
-        ) -> AsyncIterator[Page]:
-            nonlocal failures
-            if channel == "trades" and scene.script.asked and not failures:
-                failures += 1
+        async def fails_at_first(channel: str, to_ns: int) -> None:
+            nonlocal failed
+            # The first question is for the time.
+            if channel == "trades" and len(scene.script.asked) > 1 and not failed:
+                failed = True
                 await asyncio.sleep(25)
                 raise FAILURE
-            async for page in answer(channel, symbols, from_ns, to_ns):
-                yield page
 
-        scene.script._answer = fails_at_first  # type: ignore[method-assign]
+        scene.script.on_question = fails_at_first
         await outage(scene, 200.0)
         await asyncio.sleep(120)
         assert scene.gap.missing.symbols("trades") == ("AAPL",)
@@ -259,17 +253,11 @@ def test_a_short_last_stretch_shows_all_the_same_how_far_rest_is() -> None:
 
 def test_bars_do_not_wait_for_trades_that_take_all_the_time() -> None:
     async def main(scene: Scene) -> None:
-        answer = scene.script._answer
-
-        async def hangs(
-            channel: str, symbols: Sequence[str], from_ns: int, to_ns: int
-        ) -> AsyncIterator[Page]:
+        async def hangs(channel: str, to_ns: int) -> None:
             if channel == "trades":
                 await asyncio.sleep(1000)
-            async for page in answer(channel, symbols, from_ns, to_ns):
-                yield page
 
-        scene.script._answer = hangs  # type: ignore[method-assign]
+        scene.script.on_question = hangs
         await outage(scene, 90)
         await asyncio.sleep(250)
 
@@ -345,3 +333,33 @@ def test_what_is_known_of_a_filled_gap_is_let_go() -> None:
         assert due.received.between("trades", 0, 1 << 62) == []
 
     assert play(main).gap.filling is Filling.WHOLE
+
+
+def test_what_was_handed_out_in_time_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt may end in the middle of handing out; the next one goes on behind that."""
+    read = ReceivedKeys.read
+
+    async def slowly(received: ReceivedKeys) -> None:
+        await asyncio.sleep(10)
+        await read(received)
+
+    counts: list[int] = []
+
+    async def main(scene: Scene) -> None:
+        monkeypatch.setattr(ReceivedKeys, "read", slowly)
+        scene.happen(1)
+        scene.lose()
+        for number in range(2, 1502):
+            await asyncio.sleep(0.1)
+            scene.happen(number, seen=False)
+        scene.ready()
+        await asyncio.sleep(75)
+        counts.extend((scene.gap.messages, scene.handler.back_filled, len(back_filled(scene))))
+        assert "longer than 60 s" in scene.gap.trouble
+        monkeypatch.undo()
+        await asyncio.sleep(100)
+
+    scene = play(main)
+    assert 0 < counts[0] < 1500 and len(set(counts)) == 1
+    assert sorted(back_filled(scene)) == list(range(2, 1502))
+    assert scene.gap.messages == 1500
