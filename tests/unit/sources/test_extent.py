@@ -77,3 +77,15 @@ def test_a_beginning_that_may_be_true_is_left_alone() -> None:
     known = RecordExtent(state(5_000, 9_000, 8_000))
     known.at(state(5_000, 9_000, 8_000), NOW, -4_000, 20)
     assert known.correction is None
+
+
+def test_what_the_doubt_explains_is_not_wrong() -> None:
+    """Forgotten up to a moment ago, and Alpaca's clock is known to a second only."""
+    found = state(10_400, 99_000, 10_600)
+    assert RecordExtent(found).at(found, NOW, 0, 1_000) == (10_400, 10_400)
+    tracker = RecordExtent(found)
+    tracker.at(found, NOW, 0, 1_000)
+    assert tracker.correction is None
+    # Beyond it, it is: a clock that was ahead noted it.
+    found = state(13_000, 9_700, 9_600)
+    assert RecordExtent(found).at(found, NOW, -3_600, 1_000) == (8_400, 9_700)

@@ -48,9 +48,11 @@ class RecordExtent:
             if until_ns > now_ns:
                 # Noted while our clock was ahead. What is known is the last event.
                 until_ns = self._found.last_timestamp_ns
-        until_ns = min(until_ns, now_ns)
         if self._since_ns is None:
-            self._since_ns = self._beginning(until_ns, offset_ns - doubt_ns)
+            # What is younger than now by less than the doubt isn't wrong.
+            known_ns = min(until_ns, now_ns + doubt_ns)
+            self._since_ns = self._beginning(known_ns, offset_ns - doubt_ns)
+        until_ns = min(until_ns, now_ns)
         # It grows when old events are forgotten.
         pruned = state.since_ns != self._found.since_ns
         since_ns = state.since_ns if pruned else self._since_ns
