@@ -236,12 +236,12 @@ def judge_certificate(host: str, certificate: dict[str, str] | None) -> Finding:
 
 
 def judge_clock(head: bytes, before: float, after: float) -> Finding:
-    """Compare clocks; the Date header has whole seconds, so half a second is added to it."""
+    """Compare clocks; the Date header has whole seconds and may be one old: one is added to it."""
     for header in head.decode("latin-1").split("\r\n"):
         name, _, value = header.partition(":")
         if name.strip().lower() == "date":
             try:
-                theirs = parsedate_to_datetime(value.strip()).timestamp() + 0.5
+                theirs = parsedate_to_datetime(value.strip()).timestamp() + 1.0
             except (ValueError, TypeError):
                 break
             offset = (before + after) / 2 - theirs

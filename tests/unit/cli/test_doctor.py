@@ -146,7 +146,7 @@ async def test_a_port_of_somebody_else_and_missing_keys_are_wrong(command: Comma
 
 
 @pytest.mark.parametrize(
-    ("offset", "mark"), [(0, Mark.FINE), (30, Mark.REMARK), (-30, Mark.REMARK)]
+    ("offset", "mark"), [(0, Mark.FINE), (-1, Mark.FINE), (30, Mark.REMARK), (-30, Mark.REMARK)]
 )
 def test_the_clock_is_compared_with_upstreams(offset: int, mark: Mark):
     now = time.time()

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import CapturingLogger
 
 from stream_proxy.model.time import NS_PER_SECOND
-from stream_proxy.sources.trading.server_clock import ServerClock, ServerTime
+from stream_proxy.sources.trading.server_clock import ServerClock, ServerTime, told_by
 
 NOON = 1_772_000_000 * NS_PER_SECOND
 
@@ -169,3 +169,21 @@ async def test_it_is_said_once_with_the_cure_and_again_when_it_is_good() -> None
     await rig.ask()
     await rig.ask()
     assert rig.said() == ["trading.clock_apart", "trading.clock_good"]
+
+
+@pytest.mark.parametrize("old_seconds", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("into_the_second", [0.0, 0.4, 0.99])
+async def test_whole_seconds_that_were_written_a_second_ago_contradict_nothing(
+    old_seconds: float, into_the_second: float
+) -> None:
+    """As a web server writes its Date: once a second, for all answers until the next."""
+    rig = Rig()
+    rig.ours.passed_ns = ns(7 + into_the_second)
+
+    async def told() -> ServerTime:
+        written_ns = rig.ours.true_ns - ns(old_seconds)
+        return told_by(written_ns - written_ns % NS_PER_SECOND)
+
+    await rig.clock.compare(told)
+    assert rig.clock.offset_ns == 0
+    assert rig.clock.now_ns() == rig.ours.true_ns

@@ -34,9 +34,13 @@ class ServerTime(NamedTuple):
 
 
 def told_by(ns: int) -> ServerTime:
-    """Read a time that a server wrote; whole seconds are cut off, so their middle is nearest."""
-    half_ns = 0 if ns % NS_PER_SECOND else NS_PER_SECOND // 2
-    return ServerTime(ns + half_ns, half_ns)
+    """Read a time that a server wrote.
+
+    In whole seconds it is up to two behind the truth: one is cut off, and many servers write their
+    ``Date`` once a second (uvicorn and nginx among them), so it may be another one old.
+    """
+    doubt_ns = 0 if ns % NS_PER_SECOND else NS_PER_SECOND
+    return ServerTime(ns + doubt_ns, doubt_ns)
 
 
 class ServerClock:
