@@ -37,6 +37,7 @@ from stream_proxy.outlets.doorkeeper import AccessToken, Doorkeeper, host_names,
 from stream_proxy.outlets.limits import ConsumerLimits, OutletCounts
 from stream_proxy.outlets.order_events import OrderEventOutlet
 from stream_proxy.outlets.orders import OrderPath
+from stream_proxy.outlets.turnstile import Turnstile
 from stream_proxy.outlets.websocket import WebSocketOutlet
 from stream_proxy.runtime.certificates import self_signed, server_context
 from stream_proxy.runtime.clock import Clock, SystemClock
@@ -83,7 +84,9 @@ class App:
         self.certificate: Path | None = None
         self.traces = TraceExport(_trace_target(settings), SecretMask(secrets_of(settings)).clean)
         doorkeeper = _doorkeeper(settings)
-        self.outlet = WebSocketOutlet(self, doorkeeper, _limits(settings), self.traces)
+        # One for all protocols: whoever comes back costs the same thread.
+        turnstile = Turnstile(settings.max_connections_per_second)
+        self.outlet = WebSocketOutlet(self, doorkeeper, _limits(settings), self.traces, turnstile)
         self._budgets: dict[str, RequestBudget] = {}
         self.market = MarketDesk(
             settings,
@@ -117,6 +120,7 @@ class App:
             certificates=self._certificate_files,
             doorkeeper=doorkeeper,
             limits=_limits(settings),
+            turnstile=turnstile,
             clock=self._clock,
             tracer=self.traces,
         )

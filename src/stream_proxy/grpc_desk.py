@@ -19,6 +19,7 @@ from stream_proxy.outlets.grpc.connection_status import connection_status
 from stream_proxy.outlets.grpc.outlet import GrpcOutlet
 from stream_proxy.outlets.limits import ConsumerLimits
 from stream_proxy.outlets.orders import OrderPath
+from stream_proxy.outlets.turnstile import Turnstile
 from stream_proxy.runtime.certificates import grpc_context
 from stream_proxy.runtime.clock import Clock
 from stream_proxy.runtime.grpc_server import GrpcLimits, GrpcServer
@@ -52,6 +53,7 @@ class GrpcDesk:
         certificates: Certificates,
         doorkeeper: Doorkeeper,
         limits: ConsumerLimits,
+        turnstile: Turnstile,
         clock: Clock,
         tracer: Tracer,
     ) -> None:
@@ -69,7 +71,14 @@ class GrpcDesk:
         self._ready = False
         self._looked_ns = -_LOOK_NS
         self.outlet = GrpcOutlet(
-            self, doorkeeper, limits, clock, _default_feeds(settings), self._serving, tracer
+            self,
+            doorkeeper,
+            limits,
+            clock,
+            _default_feeds(settings),
+            self._serving,
+            turnstile,
+            tracer,
         )
 
     # The lobby, as the outlet sees it

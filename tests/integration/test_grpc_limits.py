@@ -113,6 +113,47 @@ async def test_all_calls_together_are_limited(alpaca: SimulatorProcess) -> None:
         assert await trades(mine).read()
 
 
+async def test_newcomers_are_let_in_one_after_the_other(alpaca: SimulatorProcess) -> None:
+    """Who comes back with all the others waits; who asks a single question doesn't."""
+    newcomers, per_second = 20, 10
+    async with (
+        proxy(alpaca, max_connections_per_second=per_second) as app,
+        raw_grpc(app.grpc_address) as client,
+    ):
+        # A WebSocket stands in the same line.
+        assert app.outlet.turnstile is app.grpc.outlet.turnstile
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        body = grpc_message(TRADES.SerializeToString())
+        ids = [client.ask("StreamTrades", body) for _ in range(newcomers)]
+        await client.send()
+        stream_id = await client.call("GetConnectionStatus", STATUS)
+        assert (await client.answered(stream_id)).status == 0
+        assert len(app.grpc.outlet.calls) < newcomers
+        for stream_id in ids:
+            assert (await client.begun(stream_id)).status is None
+        assert loop.time() - began > (newcomers - per_second * 0.1 - 1) / per_second
+        assert len(app.grpc.outlet.calls) == newcomers
+
+
+async def test_newcomers_that_would_wait_for_too_long_are_told(alpaca: SimulatorProcess) -> None:
+    async with proxy(alpaca, max_connections_per_second=1) as app, channel(app) as mine:
+        calls = [trades(mine) for _ in range(12)]
+        begun = [asyncio.ensure_future(call.initial_metadata()) for call in calls]
+        await asyncio.wait(begun)
+        refused = []
+        for call in calls:
+            if await call.initial_metadata() is None or call.done():
+                with pytest.raises(AioRpcError) as told:
+                    await call.read()
+                refused.append(told.value)
+        assert 5 <= len(refused) < len(calls)
+        assert {error.code() for error in refused} == {grpc.StatusCode.UNAVAILABLE}
+        assert {reason(error) for error in refused} == {"TOO_MANY_NEWCOMERS"}
+        assert "STREAM_PROXY_MAX_CONNECTIONS_PER_SECOND" in str(refused[0].details())
+        assert len(app.grpc.outlet.calls) == len(calls) - len(refused)
+
+
 async def test_connections_are_limited_and_said_to_be(alpaca: SimulatorProcess) -> None:
     """Those that are too many end at once: all are counted, the first of a minute is logged."""
     async with proxy(alpaca, max_connections=2) as app, undisturbed(app):

@@ -232,7 +232,8 @@ class Settings(BaseModel):
     max_connections_per_second: float = Field(
         2000,
         ge=1,
-        description="So many are let in at the most; when all come back at once, the others wait.",
+        description="So many are let in at the most, over all protocols; when all come back at "
+        "once, the others wait.",
     )
     max_subscriptions: int = Field(50_000, ge=1, description="Topics of one consumer.")
     max_message_bytes: int = Field(1 << 20, ge=1024, description="Largest message of a consumer.")

@@ -43,7 +43,11 @@ class Lobby(Protocol):
 
 
 class WebSocketOutlet:
-    """All clients of Alpaca's protocol, on any number of listening sockets."""
+    """All clients of Alpaca's protocol, on any number of listening sockets.
+
+    Args:
+        turnstile: how fast newcomers are let in; by default as ``limits`` say, these alone.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class WebSocketOutlet:
         doorkeeper: Doorkeeper,
         limits: ConsumerLimits,
         tracer: Tracer = NO_TRACER,
+        turnstile: Turnstile | None = None,
     ) -> None:
         self.lobby = lobby
         self.doorkeeper = doorkeeper
@@ -61,7 +66,7 @@ class WebSocketOutlet:
         self.positioned: dict[tuple[FeedHandler, str], PositionedShape] = {}
         """One for each feed and codec: clients share frames only through the same object."""
         self.stopping = False
-        self.turnstile = Turnstile(limits.connections_per_second)
+        self.turnstile = turnstile or Turnstile(limits.connections_per_second)
         self._log = structlog.get_logger("stream_proxy.websocket")
         self._task: asyncio.Task[None] | None = None
 

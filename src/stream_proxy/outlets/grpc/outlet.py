@@ -31,11 +31,17 @@ from stream_proxy.outlets.grpc.orders import (
     acknowledge_order_updates,
     stream_order_updates,
 )
-from stream_proxy.outlets.grpc.refusals import going_down, invalid_symbol, refusal
+from stream_proxy.outlets.grpc.refusals import (
+    going_down,
+    invalid_symbol,
+    refusal,
+    too_many_newcomers,
+)
 from stream_proxy.outlets.grpc.requests import MARKET_DATA, credentials_of, receive
 from stream_proxy.outlets.grpc.shapes import GrpcShape
 from stream_proxy.outlets.limits import ConsumerLimits, OneTooMany, OutletCounts
 from stream_proxy.outlets.orders import OrderPath
+from stream_proxy.outlets.turnstile import Turnstile
 from stream_proxy.runtime.clock import Clock
 from stream_proxy.runtime.tracing import NO_TRACER, Tracer
 from stream_proxy.state.gaps import Gap
@@ -72,6 +78,7 @@ class GrpcOutlet:
     Args:
         default_feeds: the feed of each kind for requests that name none.
         serving: what the health service says.
+        turnstile: how fast streams are let in.
     """
 
     def __init__(
@@ -82,6 +89,7 @@ class GrpcOutlet:
         clock: Clock,
         default_feeds: dict[str, str],
         serving: Serving,
+        turnstile: Turnstile,
         tracer: Tracer = NO_TRACER,
     ) -> None:
         self.lobby = lobby
@@ -94,6 +102,7 @@ class GrpcOutlet:
         self.calls: dict[StreamingCall, None] = {}
         self.shared_frames = SharedDataFrames()
         self.stopping = False
+        self.turnstile = turnstile
         self._serving = serving
         self._health_service = Health(self._health, limits)
         self._tracer = tracer
@@ -142,10 +151,13 @@ class GrpcOutlet:
         """Refuse while going down, count what is refused, and trace all of it."""
         _, service, method = path.split("/")
         serve: Callable[[Stream[Any, Any]], Awaitable[None]] = handler.func
+        lasts = handler.cardinality is Cardinality.UNARY_STREAM
 
         async def guarded(stream: Stream[Any, Any]) -> None:
             try:
                 with call_span(self._tracer, service, method, stream):
+                    if lasts:
+                        await self._take_turn()
                     if self.stopping:
                         raise going_down()
                     await serve(stream)
@@ -156,6 +168,13 @@ class GrpcOutlet:
                 raise
 
         return handler._replace(func=guarded)
+
+    async def _take_turn(self) -> None:
+        wait_seconds = self.turnstile.wait_seconds(asyncio.get_running_loop().time())
+        if wait_seconds is None:
+            raise too_many_newcomers()
+        if wait_seconds:
+            await asyncio.sleep(wait_seconds)
 
     async def _connection_status(self, stream: Stream[Any, Any]) -> None:
         self.identify(stream)

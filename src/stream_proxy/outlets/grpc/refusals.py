@@ -96,6 +96,17 @@ def too_slow() -> GRPCError:
     )
 
 
+def too_many_newcomers() -> GRPCError:
+    return refusal(
+        Status.UNAVAILABLE,
+        "too many callers came at once, and this one would wait for too long",
+        "TOO_MANY_NEWCOMERS",
+        "Call again in some seconds, each caller after a wait of its own, or raise "
+        "STREAM_PROXY_MAX_CONNECTIONS_PER_SECOND",
+        retry_seconds=5,
+    )
+
+
 def going_down() -> GRPCError:
     return refusal(
         Status.UNAVAILABLE,
