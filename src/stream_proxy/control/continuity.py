@@ -60,6 +60,10 @@ class BackFilled(Interval):
     """A gap that was filled."""
 
     messages: int = Field(description="How many messages were found that had been missed.")
+    unknown: list[str] = Field(
+        description="Channels that come with these and can't be asked for: of those, messages may "
+        "be missing."
+    )
 
 
 class Certificate(BaseModel):
@@ -70,7 +74,9 @@ class Certificate(BaseModel):
     since: str = Field(alias="from", description="RFC 3339, at the latest where `from` is.")
     until: str = Field(alias="to", description="RFC 3339, at the earliest where `to` is.")
     topics: int = Field(description="How many are judged.")
-    complete: bool = Field(description="Whether nothing is missing, back-filled or not.")
+    complete: bool = Field(
+        description="Whether nothing is missing, back-filled or not; but see `unknown`."
+    )
     missing: list[Interval]
     back_filled: list[BackFilled]
     truncated: bool = Field(description="Whether there is more that is missing than is listed.")
@@ -260,6 +266,8 @@ def _filled(question: _Question) -> list[BackFilled]:
         topics = affected(question.topics, gap.filled)
         if topics:
             row = _row(gap.from_ns, gap.to_ns, topics, gap.why, gap.number)
-            known = row.model_dump(by_alias=True) | {"messages": gap.messages}
+            unknown = question.handler.feed.followers_of(topics.channels())
+            known = row.model_dump(by_alias=True)
+            known |= {"messages": gap.messages, "unknown": unknown}
             found.append(BackFilled.model_validate(known))
     return found

@@ -6,9 +6,10 @@ for the aliases (``DATA_PROXY_WS`` makes the Go SDK ask for ``/iex`` without a v
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from stream_proxy.model.topics import Channel
+from stream_proxy.model.topics import FOLLOWERS_OF_TRADES, Channel
 
 STOCK_CHANNELS = (
     "trades",
@@ -68,6 +69,10 @@ class Feed:
     wildcard_channels: frozenset[Channel] = frozenset(STOCK_CHANNELS)
     msgpack_only: bool = False
     always_open: bool = False
+
+    def followers_of(self, channels: Iterable[Channel]) -> tuple[Channel, ...]:
+        """The channels that come with these without being asked for."""
+        return FOLLOWERS_OF_TRADES if self.kind == "stocks" and "trades" in channels else ()
 
 
 def _stocks(name: str, path: str, *aliases: str, always_open: bool = False) -> Feed:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stream_proxy.model.feeds import Feed
 from stream_proxy.model.time import rfc3339
 from stream_proxy.model.topics import WILDCARD, SubscriptionSet
 from stream_proxy.outlets.shapes import MAX_FRAME_BYTES, WebSocketShape
@@ -107,9 +108,12 @@ def start_of(
     return said
 
 
-def gap_message(gap: Gap, topics: SubscriptionSet) -> dict[str, Any]:
+def gap_message(gap: Gap, topics: SubscriptionSet, feed: Feed) -> dict[str, Any]:
     """A gap as it concerns a client that holds these topics; a later one with its ``id`` is news
-    of it."""
+    of it.
+
+    What comes with them, and can't be asked for, isn't part of what was filled.
+    """
     missed = affected(topics, gap.topics)
     symbols = sorted({symbol for _, symbol in missed})
     if len(missed) == len(topics) or len(symbols) > _SYMBOLS_NAMED:
@@ -126,6 +130,8 @@ def gap_message(gap: Gap, topics: SubscriptionSet) -> dict[str, Any]:
         "filling": gap.filling.value,
         "messages": gap.messages,
     }
+    if unknown := feed.followers_of(missed.channels()):
+        said["unknown"] = list(unknown)
     if gap.trouble:
         said["trouble"] = gap.trouble
     return said

@@ -158,8 +158,8 @@ class Continuity:
 
     def tell(self, gap: Gap) -> None:
         """Tell a gap if it concerns what the client holds."""
-        consumer = self._dialog.consumer
-        if self._shape is None or consumer is None:
+        consumer, handler = self._dialog.consumer, self._dialog.handler
+        if self._shape is None or consumer is None or handler is None:
             return
         if affected(consumer.topics, gap.topics):
-            self._dialog.say(gap_message(gap, consumer.topics))
+            self._dialog.say(gap_message(gap, consumer.topics, handler.feed))

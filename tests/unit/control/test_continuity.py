@@ -118,6 +118,7 @@ def test_gaps_are_missing_until_they_are_filled(scene: Scene) -> None:
     (row,), (filled,) = answer.missing, answer.back_filled
     assert row.symbols == ["MSFT"] and "the keys are refused" in row.why
     assert (filled.symbols, filled.messages) == (["AAPL"], 3)
+    assert filled.unknown == ["corrections", "cancelErrors"]
     answer = scene.ask(since=at(1), symbols="AAPL")
     assert answer.complete and len(answer.back_filled) == 1
 
