@@ -40,6 +40,9 @@ _LATE_NS = 30 * NS_PER_SECOND
 _TIME_SECONDS = 10
 """So long an answer is waited for that only tells the time."""
 _NEAR_NS = 120 * NS_PER_SECOND
+_TO_ITSELF_SECONDS = 20.0
+"""So long an attempt isn't disturbed; then a newer gap comes first, and it goes on where it was.
+Without, a connection that comes and goes would keep an old gap from ever being filled."""
 _AGAIN_SECONDS = (30.0, 300.0, 960.0)
 """Waits after failures that may pass; the last is longer than the 15 minutes of some plans."""
 _PORTION = 500
@@ -92,6 +95,8 @@ class _Due:
     window: Window
     at: float = float("inf")
     tried: int = 0
+    spent_seconds: float = 0.0
+    """Of the attempt that gave way."""
     asked: dict[Channel, Asking] = field(default_factory=dict)
 
     def is_near(self, at_ns: int) -> bool:
@@ -103,6 +108,23 @@ class _Due:
         self.reading.cancel()
         self.received.forget()
         self.asked.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What is being filled now, from when until when at the latest (loop time)."""
+
+    due: _Due
+    began: float
+    ends: float
+    timeout: asyncio.Timeout
+
+    def hurry(self, others: Sequence[_Due]) -> None:
+        """End in time for a newer gap."""
+        newer = (one.at for one in others if one.gap.number > self.due.gap.number)
+        gives_way = max(self.began + _TO_ITSELF_SECONDS, min(newer, default=float("inf")))
+        if not self.timeout.expired():
+            self.timeout.reschedule(min(self.ends, gives_way))
 
 
 class BackFill:
@@ -121,6 +143,7 @@ class BackFill:
         self._limits = limits
         self._due: list[_Due] = []
         self._newest: _Due | None = None
+        self._under_way: _Attempt | None = None
         self._wake = asyncio.Event()
         self._log = structlog.get_logger("stream_proxy.back_fill").bind(feed=handler.feed.name)
 
@@ -148,6 +171,8 @@ class BackFill:
             if due.at == float("inf"):
                 due.at = asyncio.get_running_loop().time() + _SETTLE_SECONDS
                 self._wake.set()
+                if self._under_way is not None:
+                    self._under_way.hurry(self._due)
 
     def _open(self, gap: Gap) -> _Due:
         opened_ns = self._clock.monotonic_ns()
@@ -211,15 +236,13 @@ class BackFill:
         gap, found = due.gap, _Found()
         assert gap.to_ns is not None
         gap.filling = Filling.UNDER_WAY
-        try:
-            async with asyncio.timeout(self._limits.seconds):
-                await self._ask(due, found)
-        except TimeoutError:
-            found.trouble.append(f"it took longer than {self._limits.seconds:g} s")
-            found.again = True
-            for asking in due.asked.values():
-                await asking.give_up()
+        goes_on_at = await self._attempt(due, found)
         gap.filled = gap.filled | found.filled
+        if goes_on_at is not None and gap.missing:
+            due.at = goes_on_at
+            self._due.append(due)
+            return
+        due.spent_seconds = 0.0
         whole = not gap.missing
         filling = Filling.WHOLE if whole else Filling.PARTLY if gap.filled else Filling.NOT
         self._settle(gap, filling, "" if whole else "; ".join(dict.fromkeys(found.trouble)))
@@ -227,6 +250,29 @@ class BackFill:
             due.at = asyncio.get_running_loop().time() + _AGAIN_SECONDS[due.tried]
             due.tried += 1
             self._due.append(due)
+
+    async def _attempt(self, due: _Due, found: _Found) -> float | None:
+        """Ask as long as may be; when to go on (loop time), if a newer gap comes first."""
+        began = asyncio.get_running_loop().time()
+        ends = began + self._limits.seconds - due.spent_seconds
+        try:
+            async with asyncio.timeout(None) as timeout:
+                self._under_way = _Attempt(due, began, ends, timeout)
+                self._under_way.hurry(self._due)
+                await self._ask(due, found)
+        except TimeoutError:
+            for asking in due.asked.values():
+                await asking.give_up()
+            # Not the present: timers may fire a moment early, and then the newer one isn't due.
+            at = timeout.when()
+            if at is not None and at < ends:
+                due.spent_seconds += at - began
+                return at
+            found.trouble.append(f"it took longer than {self._limits.seconds:g} s")
+            found.again = True
+        finally:
+            self._under_way = None
+        return None
 
     def _may_ask(self, channel: Channel) -> bool:
         return channel in ASKED and (channel != "quotes" or self._limits.quotes)

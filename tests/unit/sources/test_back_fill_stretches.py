@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from harness.back_fill_scene import SECOND, Scene, outage, play, trade, trades_asked
+from simulation.virtual_time import START_NS
 from stream_proxy.model.topics import SubscriptionSet
 from stream_proxy.sources.market_data_refusals import MarketDataFailed
 from stream_proxy.sources.market_data_rest import Page
@@ -52,6 +53,71 @@ def test_much_is_asked_for_one_stretch_after_the_other() -> None:
     gap = scene.gap
     assert gap.to_ns is not None
     assert asked[0][0] <= gap.from_ns and asked[-1][1] >= gap.to_ns
+
+
+def test_a_newer_gap_comes_before_the_rest_of_an_older_one() -> None:
+    """An attempt that takes long gives way, and goes on where it was."""
+    waited = list[float]()
+
+    old_ns = START_NS + 210 * SECOND
+
+    async def main(scene: Scene) -> None:
+        async def slowly(channel: str, to_ns: int) -> None:
+            await asyncio.sleep(4 if channel == "trades" and to_ns < old_ns else 0)
+
+        scene.script.on_question = slowly
+        await outage(scene, 200.0)
+        await asyncio.sleep(24)
+        old = scene.gap
+        assert old.filling is Filling.UNDER_WAY
+        scene.lose()
+        await asyncio.sleep(1)
+        scene.happen(8, seen=False)
+        await asyncio.sleep(1)
+        scene.ready()
+        ended = scene.clock.monotonic_ns()
+        scene.happen(9)
+        while scene.gap.filling is not Filling.WHOLE:
+            await asyncio.sleep(0.1)
+        waited.append((scene.clock.monotonic_ns() - ended) / SECOND)
+        assert old.filling is Filling.UNDER_WAY and old is not scene.gap
+        while old.filling is Filling.UNDER_WAY:
+            await asyncio.sleep(0.1)
+        waited.append((scene.clock.monotonic_ns() - ended) / SECOND)
+        assert old.filling is Filling.WHOLE
+
+    scene = play(main, at_once=10, seconds=300)
+    assert sorted(scene.ids(scene.got)) == list(range(1, 10))
+    newer, older = waited
+    assert newer < 5 < older
+    # What was being asked for when it gave way is asked for again, and the youngest at most.
+    asked = [end_ns for _, end_ns in trades_asked(scene)]
+    assert len(asked) - len(set(asked)) <= 2
+
+
+def test_gaps_that_come_all_the_time_leave_an_older_one_its_turn() -> None:
+    """It isn't disturbed for a while each time, so it comes forward."""
+
+    old_ns = START_NS + 210 * SECOND
+
+    async def main(scene: Scene) -> None:
+        async def slowly(channel: str, to_ns: int) -> None:
+            await asyncio.sleep(4 if channel == "trades" and to_ns < old_ns else 0)
+
+        scene.script.on_question = slowly
+        await outage(scene, 200.0)
+        old = scene.gap
+        for number in range(8, 28):
+            await asyncio.sleep(8)
+            scene.lose()
+            await asyncio.sleep(1)
+            scene.ready()
+            scene.happen(number)
+        assert old.filling is Filling.WHOLE
+
+    scene = play(main, at_once=10, seconds=300)
+    assert sorted(scene.ids(scene.got)) == list(range(1, 28))
+    assert all(gap.filling is Filling.WHOLE for gap in scene.handler.gaps.recent()[:-2])
 
 
 def test_a_failure_costs_one_stretch() -> None:
