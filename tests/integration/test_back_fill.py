@@ -79,7 +79,7 @@ def instant(message: dict[str, Any]) -> int:
 
 
 def keys(messages: list[dict[str, Any]], kind: str, channel: str) -> Counter[Any]:
-    return Counter(key_of(channel, m["S"], m) for m in messages if m["T"] == kind)
+    return Counter(key_of(channel, m["S"], m, instant(m)) for m in messages if m["T"] == kind)
 
 
 async def truth(
@@ -96,7 +96,7 @@ async def truth(
     found = Counter[Any]()
     ask = rest.trades if channel == "trades" else rest.bars
     async for page in ask(symbols, from_ns, to_ns):
-        found.update(key_of(channel, symbol, item) for symbol, item in page.items)
+        found.update(key_of(channel, symbol, item, instant(item)) for symbol, item in page.items)
     await rest.close()
     return found
 
@@ -210,7 +210,7 @@ async def check_bars(
     assert not bars or max(bars.values()) == 1
     late = [message for message in data if message["T"] == "b" and message.get("backfilled")]
     heard = plain.decoded()
-    assert Counter(key_of("bars", m["S"], m) for m in heard if m["T"] == "b") == bars
+    assert Counter(key_of("bars", m["S"], m, instant(m)) for m in heard if m["T"] == "b") == bars
     assert not any("backfilled" in message for message in heard)
     assert len(heard) < len(data)
     print(f"{len(late)} bars back-filled, of {bars.total()}")

@@ -313,7 +313,9 @@ class Asking:
             ):
                 return False
         else:
-            answered = {key_of(self._channel, symbol, item) for _, _, symbol, item in found}
+            answered = {
+                key_of(self._channel, symbol, item, at_ns) for at_ns, _, symbol, item in found
+            }
             came = self._received.between(self._channel, window.to_ns, window.to_ns + MARGIN_NS)
             shown = [
                 key in answered

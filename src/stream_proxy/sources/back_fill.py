@@ -1,8 +1,8 @@
 """Fill a feed's gaps from Alpaca's REST: what was missed is found, put in order, and handed out.
 
 One gap at a time, the newest first, each bounded in time and in messages. What comes twice is told
-by its key: a trade by symbol, exchange and id, a bar by symbol and minute. REST may be behind the
-stream, so an answer counts only if it has what the stream has brought since (see `Asking`).
+by its key: a trade by symbol, exchange, id and day, a bar by symbol and minute. REST may be behind
+the stream, so an answer counts only if it has what the stream has brought since (see `Asking`).
 Sources: Alpaca, "Historical Stock Data"; "Real-time Stock Data" (when bars are sent).
 """
 
@@ -393,7 +393,7 @@ class BackFill:
             if number % _SORTED_AT_ONCE == 0:
                 await asyncio.sleep(0)
             at_ns, channel, symbol, item = one
-            key = key_of(channel, symbol, item)
+            key = key_of(channel, symbol, item, at_ns)
             if received.has(channel, key):
                 continue
             if channel in _TICKS and at_ns < due.window.at(received.since_ns):
@@ -415,7 +415,7 @@ class BackFill:
                         StreamItems(handler.feed, channel, handler.codec),
                         StreamItems(handler.feed, channel, handler.codec, backfilled=True),
                     )
-                if received.has(channel, key_of(channel, symbol, item)):
+                if received.has(channel, key_of(channel, symbol, item, at_ns)):
                     continue
                 plain, marked = writers[channel]
                 try:
@@ -424,11 +424,11 @@ class BackFill:
                     continue
                 about = item.get("symbols", []) if channel == "news" else symbol
                 missed.append(Missed(_LETTERS[channel], about, *made))
-                received.add_back_filled(channel, symbol, item)
+                received.add_back_filled(channel, symbol, item, at_ns)
                 # Gaps that touch are tried again long after the ring has forgotten this.
                 for other in self._due:
                     if other.is_near(at_ns):
-                        other.received.add_back_filled(channel, symbol, item)
+                        other.received.add_back_filled(channel, symbol, item, at_ns)
             if missed:
                 hand_out(handler, missed, self._clock.now_ns())
                 # Here, since it may be cancelled behind any portion.

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from stream_proxy.feed.handler import FeedHandler
-from stream_proxy.model.time import NS_PER_MINUTE, NS_PER_SECOND
+from stream_proxy.model.time import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_SECOND
 from stream_proxy.model.topics import Channel
 from stream_proxy.runtime.clock import Clock
 from stream_proxy.sources.instant import instant_of
@@ -106,25 +106,23 @@ class ReceivedKeys:
                 fields = handler.codec.decode_fields(item)
             except FrameDamaged:
                 continue
-            if stretch.back_filled:
-                self.add_back_filled(channel, symbol, fields)
-            else:
-                self._add(channel, symbol, fields)
+            at_ns = instant_of(fields)
+            if at_ns is not None and stretch.back_filled:
+                self.add_back_filled(channel, symbol, fields, at_ns)
+            elif at_ns is not None:
+                with contextlib.suppress(TypeError):  # a field of a kind that can't be a key
+                    key = key_of(channel, symbol, fields, at_ns)
+                    self._found[channel][key] = (symbol, at_ns)
             if isinstance(symbol, str):
                 self._symbols[channel].add(symbol)
 
-    def _add(self, channel: Channel, symbol: Any, fields: Mapping[str, Any]) -> None:
-        """Remember a message, if it has a time and a key."""
-        at_ns = instant_of(fields)
-        if at_ns is not None:
-            with contextlib.suppress(TypeError):  # a field of a kind that can't be a key
-                self._found[channel][key_of(channel, symbol, fields)] = (symbol, at_ns)
-
-    def add_back_filled(self, channel: Channel, symbol: Any, fields: Mapping[str, Any]) -> None:
+    def add_back_filled(
+        self, channel: Channel, symbol: Any, fields: Mapping[str, Any], at_ns: int
+    ) -> None:
         """Remember one that was handed out as missed."""
         if channel in self._back_filled:
             with contextlib.suppress(TypeError):
-                self._back_filled[channel].add(key_of(channel, symbol, fields))
+                self._back_filled[channel].add(key_of(channel, symbol, fields, at_ns))
 
     def has(self, channel: Channel, key: Key) -> bool:
         """Whether a message was received, live or as missed."""
@@ -143,16 +141,20 @@ class ReceivedKeys:
         ]
 
 
-def key_of(channel: Channel, symbol: Any, fields: Mapping[str, Any]) -> Key:
+def key_of(channel: Channel, symbol: Any, fields: Mapping[str, Any], at_ns: int) -> Key:
     """What tells a message from all others of its channel, in the stream's form and in REST's.
 
-    A trade has an id that is unique by exchange and day; trades of options have none.
+    A trade has an id that is unique by exchange and day; trades of options have none. The hour
+    stands for the day here: an exchange's midnight is at a full one, in summer and winter.
+
+    Args:
+        at_ns: when it happened.
     """
     if channel == "news":
         return fields.get("id"), instant_of({"t": fields.get("updated_at")})
     if channel in ("bars", "updatedBars"):
-        return symbol, instant_of(fields)
+        return symbol, at_ns
     if channel == "trades" and "i" in fields:
-        return symbol, fields.get("x"), fields["i"]
+        return symbol, fields.get("x"), fields["i"], at_ns // NS_PER_HOUR
     names = ("x", "p", "s") if channel == "trades" else ("bx", "bp", "bs", "ax", "ap", "as")
-    return symbol, instant_of(fields), *(fields.get(name) for name in names)
+    return symbol, at_ns, *(fields.get(name) for name in names)

@@ -55,6 +55,31 @@ def test_much_is_asked_for_one_stretch_after_the_other() -> None:
     assert asked[0][0] <= gap.from_ns and asked[-1][1] >= gap.to_ns
 
 
+def test_the_ids_of_another_day_are_others() -> None:
+    """An exchange counts its trades anew each day; a gap over its midnight has some twice."""
+
+    async def main(scene: Scene) -> None:
+        for number in (1, 2):
+            scene.happen(number)
+            await asyncio.sleep(0.5)
+        scene.lose()
+        await asyncio.sleep(10)
+        scene.happen(3, seen=False)
+        scene.happen(4, seen=False)
+        await asyncio.sleep(20 * 3600)
+        for number in (1, 2, 3):
+            scene.happen(number, seen=False)
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(10)
+        scene.ready()
+        scene.happen(4)
+        await asyncio.sleep(30)
+        assert scene.gap.filling is Filling.WHOLE
+
+    scene = play(main)
+    assert scene.ids(scene.got) == [1, 2, 4, 3, 4, 1, 2, 3]
+
+
 def test_a_newer_gap_comes_before_the_rest_of_an_older_one() -> None:
     """An attempt that takes long gives way, and goes on where it was."""
     waited = list[float]()
