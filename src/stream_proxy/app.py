@@ -342,8 +342,8 @@ class App:
 
     def _budget(self, key: str) -> RequestBudget:
         """What may be asked of Alpaca with these keys, by whomever."""
-        per_second = self.settings.rest_requests_per_minute / 60
-        return self._budgets.setdefault(key, RequestBudget(per_second))
+        most = self.settings.rest_requests_per_minute
+        return self._budgets.setdefault(key, RequestBudget(most))
 
     def _trading_rest(self, url: str, credentials: Credentials) -> TradingRest:
         budget = self._budget(credentials.key)

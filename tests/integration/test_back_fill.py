@@ -90,7 +90,7 @@ async def truth(
         alpaca.control,
         Credentials("PKTESTKEY", "a-secret-of-the-account"),
         FEEDS["iex"],
-        budget=RequestBudget(1000),
+        budget=RequestBudget(60_000),
         random=Random(1),
     )
     found = Counter[Any]()

@@ -43,7 +43,7 @@ OPTIONS = {"history_minutes": 5.0, "rate": 2000.0, "symbols": 8}
 def client(base_url: str, feed: str = "iex", **wishes: Any) -> MarketDataRest:
     """Impatient, so that tests are quick."""
     usual: dict[str, Any] = {
-        "budget": RequestBudget(1000),
+        "budget": RequestBudget(60_000),
         "random": Random(1),
         "retry_seconds": 0.01,
         "throttled_seconds": 0.05,
@@ -459,7 +459,7 @@ async def test_a_429_says_how_long(headers: dict[str, str], waits: float) -> Non
             )
         return httpx.Response(200, json={"trades": {}, "next_page_token": None})
 
-    budget = RequestBudget(1000)
+    budget = RequestBudget(60_000)
     rest = answering(answer, budget=budget)
     other = answering(answer, budget=budget)
     first = asyncio.create_task(everything(rest.trades(["AAPL"], BEGAN_NS, END_NS)))
@@ -492,7 +492,7 @@ async def test_the_budget_is_kept() -> None:
     """The data side and the trading side of an account take from the same bucket."""
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    budget = RequestBudget(100)
+    budget = RequestBudget(6_000)
     page = json.dumps({"trades": {}, "next_page_token": None})
     rest = answering(lambda request: httpx.Response(200, text=page), budget=budget)
 

@@ -256,7 +256,7 @@ class Settings(BaseModel):
         300, description="How long one gap may take before the next one's turn."
     )
     rest_requests_per_minute: int = Field(
-        200, ge=1, description="Requests to Alpaca's REST, of all kinds, per account."
+        200, ge=1, description="Requests to Alpaca's REST in any minute, of all kinds, per account."
     )
     ring_bytes: int = Field(
         128 << 20,

@@ -96,7 +96,7 @@ class HttpTradingRest:
         base_url: str,
         credentials: Credentials,
         *,
-        requests_per_minute: float = 150,
+        requests_per_minute: int = 150,
         budget: RequestBudget | None = None,
         timeout_seconds: float = 10,
         answer_seconds: float = 60,
@@ -120,7 +120,7 @@ class HttpTradingRest:
             trust_env=transport is None,
         )
         self._tracer = tracer
-        self._budget = budget or RequestBudget(requests_per_minute / 60)
+        self._budget = budget or RequestBudget(requests_per_minute)
         self._answer_seconds = answer_seconds
         self._retry_seconds = retry_seconds
         self._throttled_seconds = throttled_seconds
