@@ -23,6 +23,7 @@ from stream_proxy.state.gaps import Filling, Gap
 
 _MOST_ROWS = 1000
 _MOST_SYMBOLS = 5000
+_NEVER = 1 << 62
 _USUAL_CHANNELS = ("trades", "quotes", "bars")
 
 From = Annotated[
@@ -91,9 +92,19 @@ class Feeds(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Question:
+    """What is asked.
+
+    Attributes:
+        from_ns, to_ns: wall clock.
+        first, last: the same in sequences; None where only a time was given. These know better,
+            since our clock may have been set.
+    """
+
     handler: FeedHandler
     from_ns: int
     to_ns: int
+    first: int | None
+    last: int | None
     topics: SubscriptionSet
 
 
@@ -132,9 +143,16 @@ class Continuity:
         handler = self._handler(feed)
         from_ns = _moment(handler, since, "from") if since else handler.began_ns
         to_ns = _moment(handler, until, "to") if until else handler.now_ns()
-        if to_ns < from_ns:
+        first, last = _sequence(since, 0), _sequence(until, _NEVER)
+        if first is None or last is None:
+            is_backward = to_ns < from_ns
+        else:
+            # Our clock may have been set back in between.
+            is_backward = last < first
+            to_ns = max(from_ns, to_ns)
+        if is_backward:
             raise Refused(422, "to is before from: exchange them.")
-        return _Question(handler, from_ns, to_ns, _topics(handler, symbols, channels))
+        return _Question(handler, from_ns, to_ns, first, last, _topics(handler, symbols, channels))
 
     def _handler(self, name: str) -> FeedHandler:
         handlers = self._feeds.handlers
@@ -170,6 +188,12 @@ def _moment(handler: FeedHandler, text: str, name: str) -> int:
         return handler.began_ns if at_ns is None else at_ns
     at_ns = handler.ring.time_at_or_after(sequence)
     return handler.now_ns() if at_ns is None else at_ns
+
+
+def _sequence(text: str, otherwise: int) -> int | None:
+    """The sequence that a question names; None if it names a time."""
+    position = read_position(text)
+    return position[1] if position is not None else None if text else otherwise
 
 
 def _topics(handler: FeedHandler, symbols: str, channels: str) -> SubscriptionSet:
@@ -237,9 +261,20 @@ def _within(question: _Question) -> list[Gap]:
     return [
         gap
         for gap in question.handler.gaps.recent()
-        if _began(gap, now_ns) <= question.to_ns
-        and (gap.to_ns is None or gap.to_ns >= question.from_ns)
+        if (
+            _began(gap, now_ns) <= question.to_ns
+            and (gap.to_ns is None or gap.to_ns >= question.from_ns)
+        )
+        or _is_between(gap, question)
     ]
+
+
+def _is_between(gap: Gap, question: _Question) -> bool:
+    """Whether a gap is between two positions, whatever our clock showed."""
+    first, last, until = question.first, question.last, gap.until_sequence
+    if first is None or last is None:
+        return False
+    return gap.after_sequence < last and (until is None or until >= first)
 
 
 def _began(gap: Gap, now_ns: int) -> int:

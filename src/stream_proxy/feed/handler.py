@@ -332,7 +332,8 @@ class FeedHandler:
         """When upstream wasn't asked for some of these since a message: the ring lacks that."""
         now_ns = self._clock.now_ns()
         own, behind = self.ring.after(after - 1, 1), self.ring.after(after, 1)
-        since_ns = own[0].received_ns if own else self.ring.time_at_or_before(after)
+        is_kept = bool(own) and own[0].first <= after
+        since_ns = own[0].received_ns if is_kept else self.ring.time_at_or_before(after)
         since_ns = self.began_ns if since_ns is None else since_ns
         next_ns = behind[0].received_ns if behind else now_ns
         return [
@@ -428,6 +429,9 @@ class FeedHandler:
         for channel in ("trades", "quotes"):
             self.last_values.keep(channel, held.symbols(channel))
         self.demand.acknowledged(held)
+        self._cover(held)
+
+    def _cover(self, held: SubscriptionSet) -> None:
         now_ns, at_ns = self._clock.now_ns(), self._clock.monotonic_ns()
         self.coverage.hold(held, self.demand.wanted(), now_ns, at_ns)
 
@@ -480,6 +484,8 @@ class FeedHandler:
         """Everything wanted is confirmed again; give the gap that ends with it."""
         if self.gaps.current is None:
             return None
+        # What was given up or refused meanwhile is asked for no more, and nobody acknowledges that.
+        self._cover(self.demand.confirmed())
         ended_ns = self._clock.monotonic_ns()
         gap = self.gaps.end(self._clock.now_ns(), self.sequence, ended_ns=ended_ns)
         if gap is not None:

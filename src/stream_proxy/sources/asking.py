@@ -20,7 +20,7 @@ from stream_proxy.runtime.clock import Clock
 from stream_proxy.sources.instant import instant_of
 from stream_proxy.sources.market_data_refusals import MarketDataFailed
 from stream_proxy.sources.market_data_rest import SYMBOLS_PER_REQUEST, Page
-from stream_proxy.sources.received import ReceivedKeys, key_of
+from stream_proxy.sources.received import Numbering, ReceivedKeys
 from stream_proxy.sources.window import Window
 
 MARGIN_NS = 2 * NS_PER_SECOND
@@ -120,6 +120,10 @@ class Asking:
         self._most = max(limits.at_once, _A_REQUEST * (len(symbols) // SYMBOLS_PER_REQUEST))
         self._answerable = set(symbols)
         """Those that REST didn't refuse."""
+        self._refused: list[str] = []
+        """What REST said of symbols that it has nothing of."""
+        self._doubtful = set[str]()
+        """Those of which it has something that can't be used."""
         self._filled = set[str]()
         self._proven = False
         """REST knows all of the gap."""
@@ -134,10 +138,14 @@ class Asking:
         self._messages = 0
         self._unclear = False
 
-    async def attempt(self) -> Answer:
+    async def attempt(self, *, last: bool) -> Answer:
         """Ask for all that isn't known to be complete, and hand out what was missed.
 
-        If it is cancelled, `give_up` hands out what has come.
+        If it is cancelled, `give_up` has to be called.
+
+        Args:
+            last: there won't be another, so what has come is handed out with holes, too. Otherwise
+                it would be out of order.
         """
         answer = self._answer = Answer()
         self._messages, self._unclear, self._ended = 0, False, set()
@@ -163,23 +171,35 @@ class Asking:
             # Of some symbols all may have come. Of the others that proves nothing.
             if not stretches and (self._proven or not self._is_behind(self._held)):
                 complete = self._answerable & self._ended
+            if failure.may_pass and not last:
+                self._held = [one for one in self._held if one[2] in complete]
         except _TooMany as reason:
             answer.trouble.append(str(reason))
-        self._unclear |= await self.give_up()
+        self._unclear |= await self.give_up(last=True)
         if self._unclear:
             answer.trouble.append(
                 f"{self._channel}: what came right before was forgotten already, so not all that "
                 "was missed could be told from it (STREAM_PROXY_RING_BYTES)"
             )
         else:
-            answer.filled = complete
+            answer.filled = complete - self._doubtful
+        answer.trouble += self._refused
+        if self._doubtful:
+            answer.trouble.append(f"{self._channel}: REST has some that can't be used")
         self._filled |= answer.filled
         return answer
 
-    async def give_up(self) -> bool:
-        """Hand out what is held, and tell whether some of it couldn't be told from the rest."""
+    async def give_up(self, *, last: bool) -> bool:
+        """Hand out what is held, and tell whether some of it couldn't be told from the rest.
+
+        If this attempt isn't the last, what is held is asked for again, in its order.
+        """
         held, self._held = self._held, []
-        return await self._hand_out(held)
+        return bool(held) and last and await self._hand_out(held)
+
+    def doubt(self, symbol: str) -> None:
+        """REST has something of a symbol that can't be used."""
+        self._doubtful |= {symbol} if symbol in self._answerable else set(self.symbols)
 
     # When
 
@@ -277,7 +297,7 @@ class Asking:
                 self._held = self._held + found
                 raise
             # Of all others it has answered.
-            self._answer.trouble.append(str(failure))
+            self._refused.append(str(failure))
             self._answerable &= self._ended | self._filled
         except BaseException:
             self._held = self._held + found
@@ -288,7 +308,7 @@ class Asking:
         for symbol, item in page.items:
             at_ns = instant_of(item)
             if at_ns is None:
-                self._answer.trouble.append(f"{self._channel}: REST has one without a time")
+                self.doubt(symbol)
             elif at_ns >= oldest_ns:
                 found.append((at_ns, self._channel, symbol, item))
         if page.last:
@@ -302,17 +322,17 @@ class Asking:
     def _is_behind(self, found: list[Item]) -> bool:
         """Whether REST may not know all of the gap yet.
 
-        Ticks that the stream has brought right behind the gap show it, or the bar of the last
-        minute that ended in it. Where there is nothing of the kind, only time tells.
+        Ticks that the stream has brought right behind the gap show it, or the bars of the last
+        minute that ended in it, of each symbol. Where one is lacking, only time tells.
         """
         window = self._window
         if self._bars:
             last_ns = window.to_ns - window.to_ns % NS_PER_MINUTE
-            if last_ns < window.from_ns or any(
-                at_ns + NS_PER_MINUTE >= last_ns for at_ns, *_ in found
-            ):
+            shown_by = {symbol for at_ns, _, symbol, _ in found if at_ns + NS_PER_MINUTE >= last_ns}
+            if last_ns < window.from_ns or self._answerable <= shown_by | self._filled:
                 return False
         else:
+            key_of = Numbering()
             answered = {
                 key_of(self._channel, symbol, item, at_ns) for at_ns, _, symbol, item in found
             }

@@ -25,7 +25,7 @@ from stream_proxy.runtime.clock import Clock
 from stream_proxy.sources.asking import Asking, BackFillLimits, Item
 from stream_proxy.sources.market_data_refusals import MarketDataFailed
 from stream_proxy.sources.market_data_rest import Page
-from stream_proxy.sources.received import ReceivedKeys, key_of
+from stream_proxy.sources.received import Key, Numbering, ReceivedKeys
 from stream_proxy.sources.window import Window
 from stream_proxy.state.gaps import Filling, Gap
 from stream_proxy.wire.alpaca.historical import StreamItems
@@ -34,7 +34,8 @@ from stream_proxy.wire.alpaca.transcode import NotTranscodable
 _SETTLE_SECONDS = 3.0
 """After a gap: bars of the minute that just ended may still come by themselves."""
 _ON_ITS_WAY_SECONDS = 2.0
-"""What happened behind a gap comes by itself, and no later than this after REST has it."""
+"""What happened behind a gap comes by itself, most often no later than this after REST has it."""
+_LOOK_SECONDS = 0.5
 _LATE_NS = 30 * NS_PER_SECOND
 """What the stream brings so long after a gap isn't of its time."""
 _TIME_SECONDS = 10
@@ -103,6 +104,11 @@ class _Due:
         """Whether what happened then may be of the gap's time."""
         return self.window.from_ns - _NEAR_NS < at_ns < self.window.to_ns + _NEAR_NS
 
+    @property
+    def is_last(self) -> bool:
+        """Whether it won't be tried again."""
+        return self.tried == len(_AGAIN_SECONDS)
+
     def close(self) -> None:
         """Nothing more is asked for."""
         self.reading.cancel()
@@ -151,6 +157,7 @@ class BackFill:
         """A gap opened or ended: those that ended are filled as soon as may be."""
         due = self._newest
         if due is None or gap.number > due.gap.number:
+            self._make_room()
             due = self._newest = self._open(gap)
             self._due.append(due)
             self._wake.set()
@@ -173,6 +180,24 @@ class BackFill:
                 self._wake.set()
                 if self._under_way is not None:
                     self._under_way.hurry(self._due)
+
+    def _make_room(self) -> None:
+        """Try the oldest no more while all together remember too much of what was received."""
+        waiting = sorted((one for one in self._due if one.tried), key=lambda one: one.gap.number)
+        keys = sum(len(one.received) for one in self._due)
+        for one in waiting:
+            if keys <= self._limits.messages:
+                break
+            keys -= len(one.received)
+            self._due.remove(one)
+            one.close()
+            self._log.warning(
+                "back_fill.given_up",
+                gap=one.gap.number,
+                meaning="it won't be tried again: what was received around so many gaps takes too "
+                "much memory",
+                cure="raise STREAM_PROXY_BACK_FILL_MESSAGES",
+            )
 
     def _open(self, gap: Gap) -> _Due:
         opened_ns = self._clock.monotonic_ns()
@@ -246,7 +271,7 @@ class BackFill:
         whole = not gap.missing
         filling = Filling.WHOLE if whole else Filling.PARTLY if gap.filled else Filling.NOT
         self._settle(gap, filling, "" if whole else "; ".join(dict.fromkeys(found.trouble)))
-        if found.again and not whole and due.tried < len(_AGAIN_SECONDS):
+        if found.again and not whole and not due.is_last:
             due.at = asyncio.get_running_loop().time() + _AGAIN_SECONDS[due.tried]
             due.tried += 1
             self._due.append(due)
@@ -261,11 +286,12 @@ class BackFill:
                 self._under_way.hurry(self._due)
                 await self._ask(due, found)
         except TimeoutError:
-            for asking in due.asked.values():
-                await asking.give_up()
             # Not the present: timers may fire a moment early, and then the newer one isn't due.
             at = timeout.when()
-            if at is not None and at < ends:
+            gives_way = at is not None and at < ends
+            for asking in due.asked.values():
+                await asking.give_up(last=due.is_last and not gives_way)
+            if at is not None and gives_way:
                 due.spent_seconds += at - began
                 return at
             found.trouble.append(f"it took longer than {self._limits.seconds:g} s")
@@ -319,7 +345,10 @@ class BackFill:
     async def _ask_the_time(self, due: _Due, found: _Found) -> None:
         """Where nothing has come yet that tells what time it is at the exchange, an answer may."""
         for channel in due.gap.missing.channels():
-            symbols = [one for one in due.gap.missing.symbols(channel) if one != "*"]
+            # Nothing but news can be asked for by ``*``.
+            symbols = [
+                one for one in due.gap.missing.symbols(channel) if one != "*" or channel == "news"
+            ]
             if self._rest.now_ns() is None and symbols and self._may_ask(channel):
                 ask = getattr(self._rest, ASKED[channel])
                 # Another channel may answer sooner.
@@ -343,7 +372,7 @@ class BackFill:
                 "before could be asked for"
             )
         if asking.symbols:
-            answer = await asking.attempt()
+            answer = await asking.attempt(last=due.is_last)
             found.filled = found.filled | SubscriptionSet({channel: answer.filled})
             found.trouble += answer.trouble
             found.again |= answer.again
@@ -373,13 +402,24 @@ class BackFill:
     async def _deliver(self, due: _Due, items: list[Item]) -> bool:
         """Hand out what was missed of an answer; see `Asking`."""
         new, unclear = await self._unknown(due, items)
-        if any(at_ns > due.window.to_ns for at_ns, *_ in new):
+        youngest_ns = max((item[0] for item, _ in new), default=0)
+        if youngest_ns > due.window.to_ns:
             await asyncio.sleep(_ON_ITS_WAY_SECONDS)
+            await self._until_heard(due, youngest_ns)
             new, unclear = await self._unknown(due, items)
         await self._hand_out(due, new)
         return unclear
 
-    async def _unknown(self, due: _Due, items: list[Item]) -> tuple[list[Item], bool]:
+    async def _until_heard(self, due: _Due, at_ns: int) -> None:
+        """Wait until the stream is past an instant, or could not be that late."""
+        await due.received.read()
+        while due.received.heard_ns <= at_ns:
+            if self._clock.monotonic_ns() - due.window.ended_ns > _LATE_NS:
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+            await due.received.read()
+
+    async def _unknown(self, due: _Due, items: list[Item]) -> tuple[list[tuple[Item, Key]], bool]:
         """What was missed indeed, in the order in which it happened.
 
         And whether there is anything else that wasn't received as far as is known: what came when
@@ -387,48 +427,54 @@ class BackFill:
         """
         received = due.received
         await received.read()
-        new: dict[object, Item] = {}
+        key_of = Numbering()
+        new: dict[object, tuple[Item, Key]] = {}
         unclear = False
         for number, one in enumerate(items):
             if number % _SORTED_AT_ONCE == 0:
                 await asyncio.sleep(0)
             at_ns, channel, symbol, item = one
-            key = key_of(channel, symbol, item, at_ns)
-            if received.has(channel, key):
+            try:
+                key = key_of(channel, symbol, item, at_ns)
+                if received.has(channel, key):
+                    continue
+            except TypeError:  # a field of a kind that can't be a key
+                due.asked[channel].doubt(symbol)
                 continue
             if channel in _TICKS and at_ns < due.window.at(received.since_ns):
                 unclear = True
             else:
-                new.setdefault((channel, key), one)
-        return sorted(new.values(), key=lambda one: one[0]), unclear
+                new.setdefault((channel, key), (one, key))
+        return sorted(new.values(), key=lambda one: one[0][0]), unclear
 
-    async def _hand_out(self, due: _Due, new: list[Item]) -> None:
+    async def _hand_out(self, due: _Due, new: list[tuple[Item, Key]]) -> None:
         handler, received = self._handler, due.received
         writers: dict[Channel, tuple[StreamItems, StreamItems]] = {}
         for start in range(0, len(new), _PORTION):
             # What has come in the meantime isn't said twice.
             await received.read()
             missed = []
-            for at_ns, channel, symbol, item in new[start : start + _PORTION]:
+            for (at_ns, channel, symbol, item), key in new[start : start + _PORTION]:
                 if channel not in writers:
                     writers[channel] = (
                         StreamItems(handler.feed, channel, handler.codec),
                         StreamItems(handler.feed, channel, handler.codec, backfilled=True),
                     )
-                if received.has(channel, key_of(channel, symbol, item, at_ns)):
+                if received.has(channel, key):
                     continue
                 plain, marked = writers[channel]
                 try:
                     made = plain.write(symbol, item), marked.write(symbol, item)
                 except NotTranscodable:
+                    due.asked[channel].doubt(symbol)
                     continue
                 about = item.get("symbols", []) if channel == "news" else symbol
                 missed.append(Missed(_LETTERS[channel], about, *made))
-                received.add_back_filled(channel, symbol, item, at_ns)
+                received.add_back_filled(channel, key)
                 # Gaps that touch are tried again long after the ring has forgotten this.
                 for other in self._due:
                     if other.is_near(at_ns):
-                        other.received.add_back_filled(channel, symbol, item, at_ns)
+                        other.received.add_back_filled(channel, key)
             if missed:
                 hand_out(handler, missed, self._clock.now_ns())
                 # Here, since it may be cancelled behind any portion.

@@ -23,6 +23,8 @@ _TICKS_NS = 10 * NS_PER_SECOND
 _SLOW_NS = 3 * NS_PER_MINUTE
 """So far back before a gap what came is looked at: of ticks a little, of bars some minutes."""
 _TICKING = frozenset({"t", "q"})
+_WITHOUT_IDS = frozenset({"trades", "quotes"})
+"""Channels that have messages without ids: quotes, and trades of options."""
 
 
 class ReceivedKeys:
@@ -52,6 +54,9 @@ class ReceivedKeys:
         self._found: dict[Channel, dict[Key, tuple[Any, int]]] = {c: {} for c in channels}
         self._back_filled: dict[Channel, set[Key]] = {c: set() for c in channels}
         self._symbols: dict[Channel, set[str]] = {c: set() for c in channels}
+        self._key_of = Numbering()
+        self.heard_ns = 0
+        """When what came live last happened, by the exchange's clock."""
         self.since_ns = handler.ring.since_ns
         self.until_ns: int | None = None
         self._knows_all = False
@@ -92,8 +97,13 @@ class ReceivedKeys:
     def forget(self) -> None:
         """Nobody asks any more."""
         self._knows_all = True
+        self._key_of = Numbering()
         for known in (self._found, self._back_filled, self._symbols):
             known.clear()
+
+    def __len__(self) -> int:
+        """How many keys it remembers."""
+        return sum(map(len, (*self._found.values(), *self._back_filled.values())))
 
     def _read(self, stretch: Stretch) -> None:
         handler, is_early = self._handler, stretch.kept_ns < self._ticks_from_ns
@@ -107,22 +117,21 @@ class ReceivedKeys:
             except FrameDamaged:
                 continue
             at_ns = instant_of(fields)
-            if at_ns is not None and stretch.back_filled:
-                self.add_back_filled(channel, symbol, fields, at_ns)
-            elif at_ns is not None:
+            if at_ns is not None:
                 with contextlib.suppress(TypeError):  # a field of a kind that can't be a key
-                    key = key_of(channel, symbol, fields, at_ns)
-                    self._found[channel][key] = (symbol, at_ns)
+                    key = self._key_of(channel, symbol, fields, at_ns)
+                    if stretch.back_filled:
+                        self._back_filled[channel].add(key)
+                    else:
+                        self._found[channel][key] = (symbol, at_ns)
+                        self.heard_ns = max(self.heard_ns, at_ns)
             if isinstance(symbol, str):
                 self._symbols[channel].add(symbol)
 
-    def add_back_filled(
-        self, channel: Channel, symbol: Any, fields: Mapping[str, Any], at_ns: int
-    ) -> None:
+    def add_back_filled(self, channel: Channel, key: Key) -> None:
         """Remember one that was handed out as missed."""
         if channel in self._back_filled:
-            with contextlib.suppress(TypeError):
-                self._back_filled[channel].add(key_of(channel, symbol, fields, at_ns))
+            self._back_filled[channel].add(key)
 
     def has(self, channel: Channel, key: Key) -> bool:
         """Whether a message was received, live or as missed."""
@@ -141,6 +150,24 @@ class ReceivedKeys:
         ]
 
 
+class Numbering:
+    """Gives messages their keys; those that have no id and are alike are counted.
+
+    Called for all messages of a time in their order, it gives the same keys in the stream and in
+    REST, as far as both have them.
+    """
+
+    def __init__(self) -> None:
+        self._alike: dict[Key, int] = {}
+
+    def __call__(self, channel: Channel, symbol: Any, fields: Mapping[str, Any], at_ns: int) -> Key:
+        key = key_of(channel, symbol, fields, at_ns)
+        if channel not in _WITHOUT_IDS or "i" in fields:
+            return key
+        number = self._alike[key] = self._alike.get(key, 0) + 1
+        return *key, number
+
+
 def key_of(channel: Channel, symbol: Any, fields: Mapping[str, Any], at_ns: int) -> Key:
     """What tells a message from all others of its channel, in the stream's form and in REST's.
 
@@ -151,7 +178,7 @@ def key_of(channel: Channel, symbol: Any, fields: Mapping[str, Any], at_ns: int)
         at_ns: when it happened.
     """
     if channel == "news":
-        return fields.get("id"), instant_of({"t": fields.get("updated_at")})
+        return fields.get("id"), at_ns
     if channel in ("bars", "updatedBars"):
         return symbol, at_ns
     if channel == "trades" and "i" in fields:

@@ -120,6 +120,8 @@ class Window:
         self.ended_ns = now_ns
         began_with_it = newest and newest[0].kept_ns >= self.began_ns - NS_PER_SECOND
         self._heard_ns = _heard_ns(handler) if clipped and began_with_it else None
+        self._last = () if clipped else tuple(_told(handler, _LAST_STRETCHES))
+        """Of a gap in a stream that goes on: the last messages tell how late it is."""
         self.look(now_ns, wall_ns, None)
 
     @property
@@ -129,7 +131,8 @@ class Window:
         if heard_ns is not None and from_ns - _LATEST_NS < heard_ns < from_ns:
             # The stream was late: what it brought last had happened long before.
             return heard_ns
-        return from_ns
+        late_ns = min((self.at(kept_ns) - at_ns for at_ns, kept_ns in self._last), default=0)
+        return from_ns - min(max(late_ns, 0), _LATEST_NS)
 
     @property
     def late_ns(self) -> int:

@@ -202,7 +202,7 @@ class GapLog:
         assert gap.to_ns is not None
         self.closed_ns += gap.to_ns - gap.from_ns
         if len(self._gaps) == _KEPT:
-            self.forgotten_until_ns = self._gaps[0].to_ns or 0
+            self.forgotten_until_ns = max(self.forgotten_until_ns, self._gaps[0].to_ns or 0)
         self._gaps.append(gap)
 
     @property

@@ -140,6 +140,8 @@ class CallContinuity:
             kind, text = pb.NOTICE_KIND_GAP, f"messages may be missing: {gap.why}"
         elif gap.filling is Filling.NOT and not gap.trouble:
             kind, text = pb.NOTICE_KIND_RESUMED, "the feed flows again"
+        elif gap.filling is Filling.UNDER_WAY:
+            kind, text = pb.NOTICE_KIND_RESUMED, "what was missed is being asked for"
         else:
             kind = pb.NOTICE_KIND_BACK_FILLED
             text = "all that was missed was found" if filled else gap.trouble or _NOT_FILLABLE
