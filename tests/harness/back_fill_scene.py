@@ -14,7 +14,7 @@ from stream_proxy.feed.consumer import Consumer
 from stream_proxy.feed.handler import FeedHandler
 from stream_proxy.hub.outbox import Outbox
 from stream_proxy.model.feeds import FEEDS
-from stream_proxy.model.time import rfc3339
+from stream_proxy.model.time import parse_rfc3339, rfc3339, to_timestamp
 from stream_proxy.model.topics import SubscriptionSet
 from stream_proxy.outlets.back_fill import form_for
 from stream_proxy.outlets.continuity import PositionedShape
@@ -24,12 +24,13 @@ from stream_proxy.sources.back_fill import BackFill
 from stream_proxy.sources.market_data_refusals import MarketDataFailed
 from stream_proxy.sources.market_data_rest import Page
 from stream_proxy.state.gaps import Filling, Gap
-from stream_proxy.wire.alpaca.codec import JSON
+from stream_proxy.wire.alpaca.codec import JSON, Codec
 from stream_proxy.wire.websocket import payload_start
 
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
 TRADES = SubscriptionSet({"trades": ["AAPL"]})
+ALL = SubscriptionSet({"trades": ["AAPL"], "bars": ["AAPL"], "updatedBars": ["AAPL"]})
 
 
 def trade(number: int, at_ns: int) -> dict[str, Any]:
@@ -64,8 +65,8 @@ class Script:
             return None
         return START_NS + self.clock.monotonic_ns() if self.asked else None
 
-    def put(self, channel: str, at_ns: int, item: dict[str, Any]) -> None:
-        self.items.setdefault((channel, "AAPL"), []).append((at_ns, item))
+    def put(self, channel: str, at_ns: int, item: dict[str, Any], symbol: str = "AAPL") -> None:
+        self.items.setdefault((channel, symbol), []).append((at_ns, item))
 
     async def _answer(
         self, channel: str, symbols: Sequence[str], from_ns: int, to_ns: int
@@ -107,11 +108,22 @@ class Script:
 class Scene:
     """A feed with two consumers, one of whom asked for continuity, and its back-fill."""
 
-    def __init__(self, loop: VirtualLoop, *, ring_bytes: int = 1 << 24, **limits: Any) -> None:
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        *,
+        feed: str = "sip",
+        codec: Codec = JSON,
+        topics: SubscriptionSet = ALL,
+        ring_bytes: int = 1 << 24,
+        **limits: Any,
+    ) -> None:
         self.clock = VirtualClock(loop)
         self.handler = FeedHandler(
-            FEEDS["sip"], JSON, self.clock, epoch="e", ring_bytes=ring_bytes, ring_seconds=60
+            FEEDS[feed], codec, self.clock, epoch="e", ring_bytes=ring_bytes, ring_seconds=60
         )
+        self.topics = topics
+        self.consumers: list[Consumer] = []
         self.script = Script(clock=self.clock)
         self.fill = BackFill(
             self.handler, self.script, self.clock, BackFillLimits(**({"seconds": 60} | limits))
@@ -120,8 +132,8 @@ class Scene:
         self.handler.on_gap = self._gap_changed
         self.got: list[dict[str, Any]] = []
         self.plain: list[dict[str, Any]] = []
-        self._join(PositionedShape(JSON, JSON, "e"), self.got)
-        self._join(shape_for("json", "json"), self.plain)
+        self._join(PositionedShape(codec, JSON, "e"), self.got)
+        self._join(shape_for(codec.name, "json"), self.plain)
         self.task = loop.create_task(self.fill.run())
 
     def _gap_changed(self, gap: Gap) -> None:
@@ -135,13 +147,16 @@ class Scene:
         outbox = Outbox(write, 1 << 30, 1 << 62, lambda: None)
         consumer = Consumer("c", outbox, shape, lambda t, code: None, back_fill=form_for(shape))
         self.handler.join(consumer)
-        topics = SubscriptionSet({"trades": ["AAPL"], "bars": ["AAPL"], "updatedBars": ["AAPL"]})
-        self.handler.subscribe(consumer, topics, lambda refusal: None)
+        self.consumers.append(consumer)
+        self.handler.subscribe(consumer, self.topics, lambda refusal: None)
 
     def ready(self) -> None:
         """Upstream has confirmed all that is wanted."""
         self.handler.upstream_ready()
-        self.handler.upstream_holds(self.handler.demand.wanted())
+        self.agree()
+
+    def agree(self) -> None:
+        """Upstream confirms what it is asked for, and nothing that it isn't."""
         while self.handler.demand.next_step(self.clock.monotonic_ns()) is not None:
             self.handler.upstream_holds(self.handler.demand.wanted())
         self.handler.upstream_complete()
@@ -153,6 +168,13 @@ class Scene:
         self.script.put("trades", now_ns, item)
         if seen:
             self.handler.receive([msgspec.json.encode([{"T": "t", "S": "AAPL", **item}])])
+
+    def come(self, kind: str, symbol: str, item: dict[str, Any]) -> None:
+        """The stream brings an item of REST's."""
+        codec, fields = self.handler.codec, {"T": kind, "S": symbol, **item}
+        if codec.binary:
+            fields["t"] = to_timestamp(parse_rfc3339(fields["t"]))
+        self.handler.receive([codec.join([codec.encode(fields)])])
 
     def lose(self) -> None:
         self.handler.upstream.last_message_ns = self.clock.now_ns()

@@ -20,7 +20,7 @@ from stream_proxy.runtime.clock import Clock
 from stream_proxy.sources.instant import instant_of
 from stream_proxy.sources.market_data_refusals import MarketDataFailed
 from stream_proxy.sources.market_data_rest import SYMBOLS_PER_REQUEST, Page
-from stream_proxy.sources.received import Numbering, ReceivedKeys
+from stream_proxy.sources.received import Numbering, ReceivedKeys, has_key
 from stream_proxy.sources.window import Window
 
 MARGIN_NS = 2 * NS_PER_SECOND
@@ -307,7 +307,7 @@ class Asking:
     def _take(self, page: Page, found: list[Item], oldest_ns: int) -> None:
         for symbol, item in page.items:
             at_ns = instant_of(item)
-            if at_ns is None:
+            if at_ns is None or not has_key(self._channel, symbol, item):
                 self.doubt(symbol)
             elif at_ns >= oldest_ns:
                 found.append((at_ns, self._channel, symbol, item))

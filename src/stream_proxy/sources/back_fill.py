@@ -434,12 +434,8 @@ class BackFill:
             if number % _SORTED_AT_ONCE == 0:
                 await asyncio.sleep(0)
             at_ns, channel, symbol, item = one
-            try:
-                key = key_of(channel, symbol, item, at_ns)
-                if received.has(channel, key):
-                    continue
-            except TypeError:  # a field of a kind that can't be a key
-                due.asked[channel].doubt(symbol)
+            key = key_of(channel, symbol, item, at_ns)
+            if received.has(channel, key):
                 continue
             if channel in _TICKS and at_ns < due.window.at(received.since_ns):
                 unclear = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -118,15 +117,27 @@ class ReceivedKeys:
                 continue
             at_ns = instant_of(fields)
             if at_ns is not None:
-                with contextlib.suppress(TypeError):  # a field of a kind that can't be a key
-                    key = self._key_of(channel, symbol, fields, at_ns)
-                    if stretch.back_filled:
-                        self._back_filled[channel].add(key)
-                    else:
-                        self._found[channel][key] = (symbol, at_ns)
-                        self.heard_ns = max(self.heard_ns, at_ns)
+                self._add(channel, symbol, fields, at_ns, back_filled=stretch.back_filled)
             if isinstance(symbol, str):
                 self._symbols[channel].add(symbol)
+
+    def _add(
+        self,
+        channel: Channel,
+        symbol: Any,
+        fields: Mapping[str, Any],
+        at_ns: int,
+        *,
+        back_filled: bool,
+    ) -> None:
+        if not has_key(channel, symbol, fields):
+            return
+        key = self._key_of(channel, symbol, fields, at_ns)
+        if back_filled:
+            self._back_filled[channel].add(key)
+        else:
+            self._found[channel][key] = (symbol, at_ns)
+            self.heard_ns = max(self.heard_ns, at_ns)
 
     def add_back_filled(self, channel: Channel, key: Key) -> None:
         """Remember one that was handed out as missed."""
@@ -148,6 +159,15 @@ class ReceivedKeys:
             for key, (symbol, at_ns) in self._found.get(channel, {}).items()
             if from_ns <= at_ns <= to_ns
         ]
+
+
+def has_key(channel: Channel, symbol: Any, fields: Mapping[str, Any]) -> bool:
+    """Whether a message's key is one: fields may be of a kind that can't be compared."""
+    try:
+        hash(key_of(channel, symbol, fields, 0))
+    except TypeError:
+        return False
+    return True
 
 
 class Numbering:

@@ -24,9 +24,10 @@ BOTH = SubscriptionSet({"trades": ["AAPL", "MSFT"]})
 class Clock:
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.set_by = 0.0
 
     def now_ns(self) -> int:
-        return BEGAN_NS + round(self.seconds * SECOND)
+        return BEGAN_NS + round((self.seconds + self.set_by) * SECOND)
 
     def monotonic_ns(self) -> int:
         return round(self.seconds * SECOND)
@@ -121,6 +122,25 @@ def test_gaps_are_missing_until_they_are_filled(scene: Scene) -> None:
     assert filled.unknown == ["corrections", "cancelErrors"]
     answer = scene.ask(since=at(1), symbols="AAPL")
     assert answer.complete and len(answer.back_filled) == 1
+
+
+def test_a_clock_that_is_set_back_hides_no_gap(scene: Scene) -> None:
+    """Positions know better than times, and who names nothing asks about everything."""
+    last = scene.handler.sequence
+    gap = scene.handler.gaps.begin(scene.clock.now_ns(), "lost", BOTH, last)
+    scene.clock.seconds += 2
+    scene.handler.gaps.end(scene.clock.now_ns(), last)
+    assert gap is not None
+    scene.clock.set_by = -10.0
+    assert [row.gap for row in scene.ask().missing if row.gap] == [gap.number]
+    scene.trade(23)
+    scene.trade(24)
+    for since, until in ((f"e1:{last}", f"e1:{last + 2}"), ("e1:0", ""), (f"e1:{last}", "")):
+        answer = scene.ask(since=since, until=until)
+        assert [row.gap for row in answer.missing if row.gap] == [gap.number], since
+    assert scene.ask(since=f"e1:{last + 1}", until=f"e1:{last + 2}").complete
+    with pytest.raises(Refused, match="to is before from"):
+        scene.ask(since="e1:5", until="e1:4")
 
 
 def test_an_open_gap_has_no_end(scene: Scene) -> None:

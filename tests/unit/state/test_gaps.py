@@ -116,3 +116,14 @@ def test_a_gap_behind_one_in_which_the_clock_was_set_keeps_its_beginning() -> No
     log.begin(500, "lost", TRADES, now_ns=1650, began_ns=500)
     assert log.begin(1700, "more wanted", TRADES, now_ns=1700, began_ns=700) is None
     assert times(log.end(1800, ended_ns=800)) == (1600, 1800)
+
+
+def test_what_is_forgotten_stays_so_when_the_clock_is_set_back() -> None:
+    log = GapLog()
+    log.begin(10_000, "lost", TRADES, now_ns=10_000, began_ns=1)
+    log.end(10_010, ended_ns=11)
+    for number in range(1001):
+        at_ns, began_ns = 6_000 + 2 * number, 20 + 2 * number
+        log.begin(at_ns, "lost", TRADES, now_ns=at_ns, began_ns=began_ns)
+        log.end(at_ns + 1, ended_ns=began_ns + 1)
+    assert log.forgotten_until_ns == 10_010

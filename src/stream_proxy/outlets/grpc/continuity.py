@@ -136,15 +136,7 @@ class CallContinuity:
         # REST tells nothing of corrections and cancels, which come with the trades.
         fillable = self._form.letters is None or self._form.letters.isdisjoint(_CORRECTING)
         filled = fillable and gap.to_ns is not None and not lacking(missed, gap)
-        if gap.to_ns is None:
-            kind, text = pb.NOTICE_KIND_GAP, f"messages may be missing: {gap.why}"
-        elif gap.filling is Filling.NOT and not gap.trouble:
-            kind, text = pb.NOTICE_KIND_RESUMED, "the feed flows again"
-        elif gap.filling is Filling.UNDER_WAY:
-            kind, text = pb.NOTICE_KIND_RESUMED, "what was missed is being asked for"
-        else:
-            kind = pb.NOTICE_KIND_BACK_FILLED
-            text = "all that was missed was found" if filled else gap.trouble or _NOT_FILLABLE
+        kind, text = _news_of(gap, filled=filled)
         self._call.notice(
             kind,
             text,
@@ -156,6 +148,18 @@ class CallContinuity:
             symbols=["*"] if len(missed) == len(topics) else symbols[:_SYMBOLS_NAMED],
             filled=filled,
         )
+
+
+def _news_of(gap: Gap, *, filled: bool) -> tuple[pb.NoticeKind, str]:
+    """What there is to say of a gap, in whatever state a caller meets it."""
+    if gap.to_ns is None:
+        return pb.NOTICE_KIND_GAP, f"messages may be missing: {gap.why}"
+    if gap.filling is Filling.UNDER_WAY:
+        return pb.NOTICE_KIND_RESUMED, "what was missed is being asked for"
+    if gap.filling is Filling.NOT and not gap.trouble:
+        return pb.NOTICE_KIND_RESUMED, "the feed flows again"
+    text = "all that was missed was found" if filled else gap.trouble or _NOT_FILLABLE
+    return pb.NOTICE_KIND_BACK_FILLED, text
 
 
 _SYMBOLS_NAMED = 500
