@@ -30,7 +30,7 @@ serve: $(VENV)/run.stamp ## The proxy with your keys: ALPACA_KEY=... ALPACA_SECR
 
 test: static .venv-legacy/stamp javascript ## Everything, the real SDKs included.
 	@# File beside file, since most of them wait for other programs; those that measure, alone.
-	@$(BIN)/python -m pytest -n 3 --dist loadfile tests $(ALONE:%=--ignore=%); first=$$?; \
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests $(ALONE:%=--ignore=%); first=$$?; \
 		$(BIN)/python -m pytest $(ALONE) tests/test_nothing_leaks.py && exit $$first
 
 check: static ## Format, lint, types, import contracts and the fast tests.

@@ -245,9 +245,15 @@ class Asking:
         """Ask for it until it shows that REST isn't behind; keep what it has for the end."""
         begin_ns, end_ns = stretches.pop()
         for wait in (*_BEHIND_SECONDS, None):
-            while (found := await self._ask(begin_ns, end_ns, oldest_ns)) is None:
-                stretches.extend(self._cut(begin_ns, end_ns, _CUT))
-                begin_ns, end_ns = stretches.pop()
+            before, self._held = self._held, []
+            try:
+                while (found := await self._ask(begin_ns, end_ns, oldest_ns)) is None:
+                    stretches.extend(self._cut(begin_ns, end_ns, _CUT))
+                    begin_ns, end_ns = stretches.pop()
+            except BaseException:
+                # The same again, or less of it.
+                self._held = max(before, self._held, key=len)
+                raise
             self._held = found
             await self._received.read()
             self._proven = not self._is_behind(found)

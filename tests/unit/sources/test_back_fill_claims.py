@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from simulation.virtual_time import START_NS
 from stream_proxy.model.time import rfc3339
 from stream_proxy.model.topics import SubscriptionSet
 from stream_proxy.sources.market_data_refusals import MarketDataFailed
+from stream_proxy.sources.market_data_rest import Page
 from stream_proxy.state.gaps import Filling
 from stream_proxy.wire.alpaca.codec import JSON, MSGPACK
 
@@ -221,6 +223,39 @@ def test_what_comes_in_several_attempts_is_in_order(why: str) -> None:
     assert back_filled(scene) == list(range(3, 53))
     assert len(questions) > len(set(questions))
     assert all(gap.filling is Filling.WHOLE for gap in scene.handler.gaps.recent())
+
+
+def test_what_was_asked_for_twice_is_told_once() -> None:
+    """Without ids: REST is behind, is asked again, and fails behind the last page."""
+    answers = list[int]()
+
+    async def main(scene: Scene) -> None:
+        whole = scene.script.trades
+
+        async def failing(symbols: Sequence[str], from_ns: int, to_ns: int) -> AsyncIterator[Page]:
+            answers.append(to_ns)
+            async for page in whole(symbols, from_ns, to_ns):
+                yield page
+            if len(answers) == 3:  # the first was for the time
+                raise UNREACHABLE
+
+        scene.script.trades = failing  # type: ignore[method-assign, assignment]
+        scene.script.lag_ns = 4 * SECOND
+        scene.lose()
+        for number in range(1, 9):
+            await asyncio.sleep(1)
+            at_ns = scene.clock.now_ns()
+            item = {"t": rfc3339(at_ns), "x": "N", "p": 1.5, "s": number, "c": "a"}
+            scene.script.put("trades", at_ns, item, OPTION)
+            if number == 8:
+                scene.ready()
+                scene.come("t", OPTION, item)
+        await asyncio.sleep(2000)
+
+    topics = SubscriptionSet({"trades": [OPTION]})
+    scene = play(main, feed="opra", codec=MSGPACK, topics=topics)
+    assert back_filled(scene, "s") == list(range(1, 8))
+    assert scene.gap.filling is Filling.WHOLE and len(answers) > 2
 
 
 def test_a_refusal_is_said_to_the_end() -> None:
