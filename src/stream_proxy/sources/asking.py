@@ -40,7 +40,10 @@ _A_REQUEST = 5_000
 Item: TypeAlias = tuple[int, Channel, str, dict[str, Any]]
 """Instant, channel, symbol, and what REST has of it."""
 Ask: TypeAlias = Callable[[Sequence[str], int, int], AsyncIterator[Page]]
-HandOut: TypeAlias = Callable[[list[Item]], Awaitable[bool]]
+Doubt: TypeAlias = Callable[[str], None]
+HandOut: TypeAlias = Callable[[list[Item], Doubt], Awaitable[bool]]
+TICKS = frozenset({"trades", "quotes"})
+"""Channels on which there may be many, which come as they happen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +198,7 @@ class Asking:
         If this attempt isn't the last, what is held is asked for again, in its order.
         """
         held, self._held = self._held, []
-        return bool(held) and last and await self._hand_out(held)
+        return bool(held) and last and await self._hand_out(held, self.doubt)
 
     def doubt(self, symbol: str) -> None:
         """REST has something of a symbol that can't be used."""
@@ -276,7 +279,7 @@ class Asking:
             stretches.extendleft(reversed(self._cut(begin_ns, end_ns, _CUT)))
             return
         self._messages += len(found)
-        self._unclear |= await self._hand_out(found)
+        self._unclear |= await self._hand_out(found, self.doubt)
         if self._proven and not self._unclear:
             self._done = from_ns, end_ns + 1
 

@@ -10,34 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Protocol
 
 import structlog
 
-from stream_proxy.feed.back_fill import Missed, hand_out
 from stream_proxy.feed.handler import FeedHandler
 from stream_proxy.model.time import NS_PER_SECOND, rfc3339
 from stream_proxy.model.topics import Channel, SubscriptionSet
 from stream_proxy.runtime.clock import Clock
-from stream_proxy.sources.asking import Asking, BackFillLimits, Item
+from stream_proxy.sources.asking import TICKS, Asking, BackFillLimits
+from stream_proxy.sources.delivery import LATE_NS, Delivery
 from stream_proxy.sources.market_data_refusals import MarketDataFailed
 from stream_proxy.sources.market_data_rest import Page
-from stream_proxy.sources.received import Key, Numbering, ReceivedKeys
+from stream_proxy.sources.received import ReceivedKeys
 from stream_proxy.sources.window import Window
 from stream_proxy.state.gaps import Filling, Gap
-from stream_proxy.wire.alpaca.historical import StreamItems
-from stream_proxy.wire.alpaca.transcode import NotTranscodable
 
 _SETTLE_SECONDS = 3.0
 """After a gap: bars of the minute that just ended may still come by themselves."""
-_ON_ITS_WAY_SECONDS = 2.0
-"""What happened behind a gap comes by itself, most often no later than this after REST has it."""
-_LOOK_SECONDS = 0.5
-_LATE_NS = 30 * NS_PER_SECOND
-"""What the stream brings so long after a gap isn't of its time."""
 _TIME_SECONDS = 10
 """So long an answer is waited for that only tells the time."""
 _NEAR_NS = 120 * NS_PER_SECOND
@@ -46,8 +38,6 @@ _TO_ITSELF_SECONDS = 20.0
 Without, a connection that comes and goes would keep an old gap from ever being filled."""
 _AGAIN_SECONDS = (30.0, 300.0, 960.0)
 """Waits after failures that may pass; the last is longer than the 15 minutes of some plans."""
-_PORTION = 500
-_SORTED_AT_ONCE = 5000
 ASKED = {
     "trades": "trades",
     "quotes": "quotes",
@@ -56,7 +46,6 @@ ASKED = {
     "news": "news",
 }
 """Channels that REST can say something about afterwards, and what it is asked."""
-_TICKS = frozenset({"trades", "quotes"})
 _RENEWED = frozenset({"dailyBars", "orderbooks"})
 """Each message of these says everything anew: the next one makes up for those that were missed."""
 
@@ -174,7 +163,7 @@ class BackFill:
         else:
             # Again, where a gap of damaged messages grows.
             due.window.end(self._clock.monotonic_ns())
-            due.received.until_ns = due.window.ended_ns + _LATE_NS
+            due.received.until_ns = due.window.ended_ns + LATE_NS
             if due.at == float("inf"):
                 due.at = asyncio.get_running_loop().time() + _SETTLE_SECONDS
                 self._wake.set()
@@ -328,7 +317,7 @@ class BackFill:
         channels: list[Channel] = [*gap.missing.channels()]
         if due.tried:
             # They are few, and should not wait once more behind what took all the time.
-            channels.sort(key=lambda channel: channel in _TICKS)
+            channels.sort(key=lambda channel: channel in TICKS)
         for channel in channels:
             if channel in _RENEWED and (channel != "orderbooks" or gap.whole_feed):
                 topics = {channel: gap.topics.symbols(channel)}
@@ -384,99 +373,21 @@ class BackFill:
             seen = due.received.symbols(channel) | set(self._handler.last_values.symbols(channel))
             symbols = (symbols | seen) - {"*"}
         what = ASKED[channel]
+        delivery = Delivery(
+            self._handler, self._clock, due.gap, due.window, due.received, self._near
+        )
         return Asking(
             channel,
             sorted(symbols),
             bars=what == "bars",
-            ticks=what in _TICKS,
+            ticks=what in TICKS,
             window=due.window,
             received=due.received,
             ask=getattr(self._rest, what),
-            hand_out=partial(self._deliver, due),
+            hand_out=delivery.hand_out,
             limits=self._limits,
             clock=self._clock,
         )
 
-    # Handing out
-
-    async def _deliver(self, due: _Due, items: list[Item]) -> bool:
-        """Hand out what was missed of an answer; see `Asking`."""
-        new, unclear = await self._unknown(due, items)
-        youngest_ns = max((item[0] for item, _ in new), default=0)
-        if youngest_ns > due.window.to_ns:
-            await asyncio.sleep(_ON_ITS_WAY_SECONDS)
-            await self._until_heard(due, youngest_ns)
-            new, unclear = await self._unknown(due, items)
-        await self._hand_out(due, new)
-        return unclear
-
-    async def _until_heard(self, due: _Due, at_ns: int) -> None:
-        """Wait until the stream is past an instant, or could not be that late."""
-        await due.received.read()
-        while due.received.heard_ns <= at_ns:
-            if self._clock.monotonic_ns() - due.window.ended_ns > _LATE_NS:
-                break
-            await asyncio.sleep(_LOOK_SECONDS)
-            await due.received.read()
-
-    async def _unknown(self, due: _Due, items: list[Item]) -> tuple[list[tuple[Item, Key]], bool]:
-        """What was missed indeed, in the order in which it happened.
-
-        And whether there is anything else that wasn't received as far as is known: what came when
-        is forgotten may have come.
-        """
-        received = due.received
-        await received.read()
-        key_of = Numbering()
-        new: dict[object, tuple[Item, Key]] = {}
-        unclear = False
-        for number, one in enumerate(items):
-            if number % _SORTED_AT_ONCE == 0:
-                await asyncio.sleep(0)
-            at_ns, channel, symbol, item = one
-            key = key_of(channel, symbol, item, at_ns)
-            if received.has(channel, key):
-                continue
-            if channel in _TICKS and at_ns < due.window.at(received.since_ns):
-                unclear = True
-            else:
-                new.setdefault((channel, key), (one, key))
-        return sorted(new.values(), key=lambda one: one[0][0]), unclear
-
-    async def _hand_out(self, due: _Due, new: list[tuple[Item, Key]]) -> None:
-        handler, received = self._handler, due.received
-        writers: dict[Channel, tuple[StreamItems, StreamItems]] = {}
-        for start in range(0, len(new), _PORTION):
-            # What has come in the meantime isn't said twice.
-            await received.read()
-            missed = []
-            for (at_ns, channel, symbol, item), key in new[start : start + _PORTION]:
-                if channel not in writers:
-                    writers[channel] = (
-                        StreamItems(handler.feed, channel, handler.codec),
-                        StreamItems(handler.feed, channel, handler.codec, backfilled=True),
-                    )
-                if received.has(channel, key):
-                    continue
-                plain, marked = writers[channel]
-                try:
-                    made = plain.write(symbol, item), marked.write(symbol, item)
-                except NotTranscodable:
-                    due.asked[channel].doubt(symbol)
-                    continue
-                about = item.get("symbols", []) if channel == "news" else symbol
-                missed.append(Missed(_LETTERS[channel], about, *made))
-                received.add_back_filled(channel, key)
-                # Gaps that touch are tried again long after the ring has forgotten this.
-                for other in self._due:
-                    if other.is_near(at_ns):
-                        other.received.add_back_filled(channel, key)
-            if missed:
-                hand_out(handler, missed, self._clock.now_ns())
-                # Here, since it may be cancelled behind any portion.
-                due.gap.messages += len(missed)
-                handler.gaps.back_filled += len(missed)
-            await asyncio.sleep(0)
-
-
-_LETTERS = {"trades": "t", "quotes": "q", "bars": "b", "updatedBars": "u", "news": "n"}
+    def _near(self, at_ns: int) -> Iterator[ReceivedKeys]:
+        return (due.received for due in self._due if due.is_near(at_ns))
