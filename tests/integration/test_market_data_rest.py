@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from email.utils import formatdate
 from random import Random
 from typing import Any
 
@@ -69,6 +71,22 @@ def answering(
     answer: Callable[[httpx.Request], httpx.Response], feed: str = "iex", **wishes: Any
 ) -> MarketDataRest:
     return client("http://data", feed, transport=httpx.MockTransport(answer), **wishes)
+
+
+async def test_the_time_is_known_though_a_date_is_old() -> None:
+    """It has whole seconds, and servers write it once a second."""
+    empty = {"trades": {}, "next_page_token": None}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        date = formatdate(time.time() - 1.0, usegmt=True)
+        return httpx.Response(200, json=empty, headers={"Date": date})
+
+    rest = answering(answer)
+    assert rest.now_ns() is None
+    for _ in range(5):
+        await everything(rest.trades(["AAPL"], BEGAN_NS, END_NS))
+        shown_ns = rest.now_ns()
+        assert shown_ns is not None and abs(shown_ns - time.time_ns()) < 1.2 * NS_PER_SECOND
 
 
 async def everything(pages: AsyncIterator[Page]) -> list[tuple[str, dict[str, Any]]]:

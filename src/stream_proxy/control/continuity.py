@@ -149,7 +149,7 @@ class Continuity:
         else:
             # Our clock may have been set back in between.
             is_backward = last < first
-            to_ns = max(from_ns, to_ns)
+            from_ns, to_ns = min(from_ns, to_ns), max(from_ns, to_ns)
         if is_backward:
             raise Refused(422, "to is before from: exchange them.")
         return _Question(handler, from_ns, to_ns, first, last, _topics(handler, symbols, channels))

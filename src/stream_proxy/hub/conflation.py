@@ -115,7 +115,8 @@ class Conflation:
         bytes, messages: what waits now.
         merged, left_out: what newer messages stand for, and what was not kept, so far.
         longest_ns: the longest that a place was taken by messages that became one.
-        on_held: called with the time when the first message that waits for its interval is due.
+        on_held: called with the time when the first message that waits for its interval is due,
+            when that is known or becomes earlier.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -249,7 +250,7 @@ class Conflation:
         self.bytes += entry.size
         self.messages += 1
         heappush(self._due, (self._free_at[key], *key))
-        if len(self._held) == 1:
+        if len(self._held) == 1 or self._due[0][1:] == key:
             self.on_held(self._due[0][0])
 
     def _release(self, key: tuple[str, Symbol], now_ns: int) -> None:

@@ -137,6 +137,8 @@ class Asking:
         # Of the attempt under way:
         self._answer = Answer()
         self._ended = set[str]()
+        self._early = set[str]()
+        """Symbols with the bars that show that there are no others to come."""
         self._held: list[Item] = []
         self._messages = 0
         self._unclear = False
@@ -152,6 +154,7 @@ class Asking:
         """
         answer = self._answer = Answer()
         self._messages, self._unclear, self._ended = 0, False, set()
+        self._early = set()
         await self._received.read()
         from_ns, oldest_ns, to_ns = self._interval()
         begin_ns = from_ns
@@ -185,7 +188,7 @@ class Asking:
                 "was missed could be told from it (STREAM_PROXY_RING_BYTES)"
             )
         else:
-            answer.filled = complete - self._doubtful
+            answer.filled = (complete | self._early) - self._doubtful
         answer.trouble += self._refused
         if self._doubtful:
             answer.trouble.append(f"{self._channel}: REST has some that can't be used")
@@ -197,8 +200,10 @@ class Asking:
 
         If this attempt isn't the last, what is held is asked for again, in its order.
         """
-        held, self._held = self._held, []
-        return bool(held) and last and await self._hand_out(held, self.doubt)
+        unclear = bool(self._held) and last and await self._hand_out(self._held, self.doubt)
+        # Not before: where that is cut short, the rest can still be handed out.
+        self._held = []
+        return unclear
 
     def doubt(self, symbol: str) -> None:
         """REST has something of a symbol that can't be used."""
@@ -262,12 +267,29 @@ class Asking:
             self._proven = not self._is_behind(found)
             if self._proven:
                 break
+            if self._bars:
+                await self._hand_out_early()
             if wait is None:
                 self._answer.trouble.append(f"{self._channel}: REST is behind the stream")
                 self._answer.again = True
             else:
                 await asyncio.sleep(wait)
         self._messages += len(self._held)
+
+    async def _hand_out_early(self) -> None:
+        """Hand out the bars of symbols that have that of the last minute; others are waited for."""
+        shown = self._shown_by(self._held) - self._filled
+        early = [one for one in self._held if one[2] in shown]
+        self._unclear |= await self._hand_out(early, self.doubt)
+        self._held = [one for one in self._held if one[2] not in shown]
+        self._messages += len(early)
+        self._early |= shown
+        self._filled |= shown - self._doubtful
+
+    def _shown_by(self, bars: list[Item]) -> set[str]:
+        """The symbols that have a bar of the last minute that ended in the gap."""
+        last_ns = self._window.to_ns - self._window.to_ns % NS_PER_MINUTE
+        return {symbol for at_ns, _, symbol, _ in bars if at_ns + NS_PER_MINUTE >= last_ns}
 
     async def _ask_the_oldest(
         self, stretches: deque[tuple[int, int]], oldest_ns: int, from_ns: int
@@ -336,9 +358,8 @@ class Asking:
         """
         window = self._window
         if self._bars:
-            last_ns = window.to_ns - window.to_ns % NS_PER_MINUTE
-            shown_by = {symbol for at_ns, _, symbol, _ in found if at_ns + NS_PER_MINUTE >= last_ns}
-            if last_ns < window.from_ns or self._answerable <= shown_by | self._filled:
+            ended_none = window.to_ns - window.to_ns % NS_PER_MINUTE < window.from_ns
+            if ended_none or self._answerable <= self._shown_by(found) | self._filled:
                 return False
         else:
             key_of = Numbering()

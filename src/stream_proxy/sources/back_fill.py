@@ -180,6 +180,10 @@ class BackFill:
             keys -= len(one.received)
             self._due.remove(one)
             one.close()
+            if one.gap.filling is Filling.UNDER_WAY:
+                # It gave way, and nobody has been told how that ended.
+                filling = Filling.PARTLY if one.gap.filled else Filling.NOT
+                self._settle(one.gap, filling, "too many gaps waited to be filled")
             self._log.warning(
                 "back_fill.given_up",
                 gap=one.gap.number,
@@ -315,9 +319,9 @@ class BackFill:
         gap = due.gap
         await self._ask_the_time(due, found)
         channels: list[Channel] = [*gap.missing.channels()]
-        if due.tried:
-            # They are few, and should not wait once more behind what took all the time.
-            channels.sort(key=lambda channel: channel in TICKS)
+        # Of bars of quiet symbols only time makes sure. But they are few, and should not wait once
+        # more behind what took all of ours.
+        channels.sort(key=lambda channel: (channel in TICKS) is bool(due.tried))
         for channel in channels:
             if channel in _RENEWED and (channel != "orderbooks" or gap.whole_feed):
                 topics = {channel: gap.topics.symbols(channel)}

@@ -19,7 +19,7 @@ import httpx
 import msgspec
 
 from stream_proxy.model.feeds import Feed
-from stream_proxy.model.time import rfc3339
+from stream_proxy.model.time import NS_PER_SECOND, rfc3339
 from stream_proxy.model.topics import WILDCARD
 from stream_proxy.runtime.backoff import Backoff
 from stream_proxy.runtime.tracing import NO_TRACER, Tracer
@@ -32,6 +32,7 @@ from stream_proxy.sources.market_data_refusals import (
 )
 from stream_proxy.sources.request_budget import RequestBudget
 from stream_proxy.sources.retry_after import date_seconds, retry_after_seconds
+from stream_proxy.sources.trading.server_clock import told_by
 from stream_proxy.wire.alpaca.requests import Credentials
 
 SYMBOLS_PER_REQUEST = 200
@@ -40,6 +41,10 @@ SYMBOL_BYTES_PER_REQUEST = 4000
 ITEMS_PER_PAGE = 10_000
 ARTICLES_PER_PAGE = 50
 _MOST_PAGES = 10_000
+_PROMPT_SECONDS = 1.0
+"""An answer that took longer says less of the time than an older one."""
+_CLOCK_SECONDS = 600.0
+"""But so old it may not be."""
 
 _STOCK_HISTORY = {"delayed_sip": "sip"}
 """The stream of delayed trades has the same trades; all other stock feeds have their own history.
@@ -128,6 +133,12 @@ class MarketDataRest:
             return None
         shown_ns, at = self._clock
         return shown_ns + int((asyncio.get_running_loop().time() - at) * 1e9)
+
+    def _compare(self, shown_ns: int, begun: float, ended: float) -> None:
+        """Take what a clock showed, unless the answer was too long on its way to say much."""
+        is_old = self._clock is None or ended - self._clock[1] > _CLOCK_SECONDS
+        if is_old or ended - begun < _PROMPT_SECONDS:
+            self._clock = shown_ns, (begun + ended) / 2
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -322,11 +333,13 @@ class MarketDataRest:
             },
             kind="client",
         ) as span:
+            loop = asyncio.get_running_loop()
+            begun = loop.time()
             async with asyncio.timeout(self._answer_seconds):
                 response = await self._client.get(path, params=dict(params))
             shown = date_seconds(response.headers)
             if shown is not None:
-                self._clock = int(shown * 1e9), asyncio.get_running_loop().time()
+                self._compare(told_by(int(shown * NS_PER_SECOND)).now_ns, begun, loop.time())
             span.set({"http.response.status_code": response.status_code})
             if response.status_code >= 400:
                 span.fail(f"HTTP {response.status_code}")

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections import deque
 
+from stream_proxy.model.time import NS_PER_SECOND
 from stream_proxy.model.topics import WILDCARD, Channel, SubscriptionSet, Symbol
 
 _Topic = tuple[Channel, Symbol]
+_SET_NS = NS_PER_SECOND
+"""Clocks drift, and are corrected by less."""
 _SPANS = 50
 """So many ended spans are remembered of a topic; older ones count as not asked for."""
 
@@ -22,6 +25,10 @@ class Coverage:
         self._spans: dict[_Topic, deque[tuple[int, int]]] = {}
         self._ended_ns: dict[_Topic, int] = {}
         """When the last span of a topic ended, monotonic."""
+        self._clocks: tuple[int, int] | None = None
+        """What both clocks showed when upstream confirmed something last."""
+        self._twice: deque[tuple[int, int]] = deque(maxlen=_SPANS)
+        """Intervals that our wall clock showed twice, as far as anything changed in them."""
 
     def hold(self, held: SubscriptionSet, wanted: SubscriptionSet, now_ns: int, at_ns: int) -> None:
         """Upstream confirmed a set.
@@ -32,6 +39,7 @@ class Coverage:
         Args:
             now_ns, at_ns: wall clock, and monotonic.
         """
+        self._look_at_clocks(now_ns, at_ns)
         since = self._since
         confirmed = set(held)
         for topic in confirmed - since.keys():
@@ -41,6 +49,13 @@ class Coverage:
                 span = since.pop(topic), now_ns
                 self._spans.setdefault(topic, deque(maxlen=_SPANS)).append(span)
                 self._ended_ns[topic] = at_ns
+
+    def _look_at_clocks(self, now_ns: int, at_ns: int) -> None:
+        if self._clocks is not None:
+            expected_ns = self._clocks[0] + at_ns - self._clocks[1]
+            if expected_ns - now_ns > _SET_NS:
+                self._twice.append((now_ns - (at_ns - self._clocks[1]), expected_ns))
+        self._clocks = now_ns, at_ns
 
     def since_ns(self, otherwise_ns: int) -> int:
         """Since when upstream has been asked for anything that it is asked for now."""
@@ -74,6 +89,13 @@ class Coverage:
             if topic in self._since:
                 spans.append((self._since[topic], to_ns))
         found: list[tuple[int, int]] = []
+        if spans:
+            # Which of the two times is meant nobody knows.
+            found += [
+                (max(one_ns, from_ns), min(other_ns, to_ns))
+                for one_ns, other_ns in self._twice
+                if max(one_ns, from_ns) < min(other_ns, to_ns)
+            ]
         for since_ns, until_ns in sorted(spans):
             if from_ns >= to_ns:
                 break

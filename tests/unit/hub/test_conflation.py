@@ -191,6 +191,8 @@ def test_one_quote_in_an_interval(arrivals: list[tuple[int, str]]) -> None:
         history.offer([("q", symbol)])
         sent()
         del due[:-1]
+        next_ns = conflation.release(history.now_ns)
+        assert next_ns is None or due[0] <= next_ns, "a quote is held beyond its interval"
     for times in sent_at.values():
         assert all(later - earlier >= 50 for earlier, later in pairwise(times))
     history.finish()

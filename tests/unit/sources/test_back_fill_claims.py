@@ -258,6 +258,62 @@ def test_what_was_asked_for_twice_is_told_once() -> None:
     assert scene.gap.filling is Filling.WHOLE and len(answers) > 2
 
 
+def test_a_quiet_symbol_delays_no_other() -> None:
+    """It has no bar; whether there is one to come only time tells."""
+    bars_at = list[float]()
+
+    async def main(scene: Scene) -> None:
+        minute_ns = (scene.clock.now_ns() // MINUTE + 1) * MINUTE
+        await asyncio.sleep((minute_ns - scene.clock.now_ns()) / SECOND - 5)
+        scene.happen(1)
+        scene.lose()
+        scene.script.put("bars", minute_ns - MINUTE, bar(minute_ns - MINUTE))
+        await asyncio.sleep(6)
+        scene.happen(2, seen=False)
+        await asyncio.sleep(1)
+        scene.ready()
+        scene.happen(3)
+        ended = scene.clock.monotonic_ns()
+        while scene.gap.filling is not Filling.WHOLE:
+            await asyncio.sleep(0.5)
+            if not bars_at and any(m["T"] == "b" for m in scene.plain):
+                bars_at.append((scene.clock.monotonic_ns() - ended) / SECOND)
+                assert 2 in scene.ids(scene.got)
+        assert (scene.clock.monotonic_ns() - ended) / SECOND > 15
+
+    topics = SubscriptionSet({"bars": ["AAPL", "MSFT"], "trades": ["AAPL"]})
+    scene = play(main, topics=topics)
+    assert bars_at[0] < 5 and scene.gap.messages == 2
+    # What is asked again is the quiet one alone.
+    assert [one[1] for one in scene.script.asked if one[0] == "bars"][-1] == ("MSFT",)
+
+
+def test_what_is_handed_out_when_time_is_up_is_not_lost() -> None:
+    """The last attempt ends while it waits for what may be on its way."""
+
+    async def main(scene: Scene) -> None:
+        async def answer(channel: str, to_ns: int) -> None:
+            if len(scene.script.asked) < 5:
+                raise UNREACHABLE
+            await asyncio.sleep(1.5)
+
+        scene.script.on_question = answer
+        scene.happen(1)
+        await asyncio.sleep(1)
+        scene.lose()
+        await asyncio.sleep(3)
+        scene.happen(2, seen=False)
+        await asyncio.sleep(3)
+        scene.ready()
+        scene.happen(3)
+        await asyncio.sleep(1.5)
+        scene.happen(4, seen=False)
+        await asyncio.sleep(2000)
+
+    scene = play(main, topics=AAPL, seconds=2.0)
+    assert 2 in back_filled(scene)
+
+
 def test_a_refusal_is_said_to_the_end() -> None:
     """Also where another channel is tried again."""
     bars = list[int]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stream_proxy.model.time import NS_PER_SECOND
 from stream_proxy.model.topics import SubscriptionSet
 from stream_proxy.state.coverage import Coverage
 
@@ -48,3 +49,23 @@ def test_what_was_asked_for_lately_is_told_by_a_clock_that_nobody_sets() -> None
     coverage.hold(AAPL, AAPL, 500, 20)  # the wall clock was set back in between
     assert coverage.asked_since(15) == BOTH
     assert coverage.asked_since(25) == AAPL
+
+
+def test_a_clock_that_is_set_back_hides_no_hole() -> None:
+    """It shows an hour twice, and in the second one the topic wasn't asked for."""
+    coverage, hour = Coverage(), 3600 * NS_PER_SECOND
+    coverage.hold(AAPL, AAPL, 10 * hour, 0)
+    coverage.hold(NOTHING, NOTHING, 11 * hour, hour)
+    coverage.hold(AAPL, AAPL, 11 * hour, 2 * hour)
+    assert coverage.uncovered("trades", "AAPL", 0, 12 * hour) == [
+        (10 * hour, 12 * hour),
+        (0, 10 * hour),
+    ]
+    assert not coverage.uncovered("trades", "AAPL", 13 * hour, 14 * hour)
+
+
+def test_a_clock_that_is_corrected_by_little_makes_no_hole() -> None:
+    coverage = Coverage()
+    for second in range(10):
+        coverage.hold(AAPL, AAPL, 999 * second * NS_PER_SECOND // 1000, second * NS_PER_SECOND)
+    assert not coverage.uncovered("trades", "AAPL", 0, 10 * NS_PER_SECOND)
