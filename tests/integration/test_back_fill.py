@@ -187,8 +187,9 @@ def check_gaps(clients: list[Follower]) -> None:
 async def check_trades(alpaca: SimulatorProcess, clients: list[Follower]) -> tuple[int, int]:
     """All of an interval that everybody has been there for, which is returned, each once."""
     trades = [[m for m in client.data if m["T"] == "t"] for client in clients]
-    # To a moment before the end that all have reached.
-    from_ns = max(min(map(instant, one)) for one in trades)
+    # Since when each was there, live: what happened shortly before may be asked for, too. And to a
+    # moment before the end that all have reached.
+    from_ns = max(min(instant(m) for m in one if not m.get("backfilled")) for one in trades)
     to_ns = sorted(map(instant, trades[0]))[-RATE // 10]
     expected = await truth(alpaca, "trades", sorted(clients[0].symbols), from_ns, to_ns)
     marked = [instant(message) for message in trades[0] if message.get("backfilled")]

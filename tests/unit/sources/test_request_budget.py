@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 
 import pytest
 from hypothesis import given, settings
@@ -32,7 +33,9 @@ def asked_at(per_minute: int, waits: list[float], at_once: int) -> list[float]:
 
 
 def most_in_a_minute(times: list[float]) -> int:
-    return max(sum(begin <= time < begin + 60.0 - 1e-6 for time in times) for begin in times)
+    return max(
+        bisect_left(times, begin + 60.0 - 1e-6) - number for number, begin in enumerate(times)
+    )
 
 
 @settings(max_examples=40, deadline=None)
