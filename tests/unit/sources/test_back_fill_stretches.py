@@ -80,18 +80,23 @@ def test_the_ids_of_another_day_are_others() -> None:
     assert scene.ids(scene.got) == [1, 2, 4, 3, 4, 1, 2, 3]
 
 
+async def outage_that_fills_slowly(scene: Scene) -> None:
+    """Two hundred seconds, of which REST takes four to answer for a stretch; later it is quick."""
+    old_ns = START_NS + 210 * SECOND
+
+    async def slowly(channel: str, to_ns: int) -> None:
+        await asyncio.sleep(4 if channel == "trades" and to_ns < old_ns else 0)
+
+    scene.script.on_question = slowly
+    await outage(scene, 200.0)
+
+
 def test_a_newer_gap_comes_before_the_rest_of_an_older_one() -> None:
     """An attempt that takes long gives way, and goes on where it was."""
     waited = list[float]()
 
-    old_ns = START_NS + 210 * SECOND
-
     async def main(scene: Scene) -> None:
-        async def slowly(channel: str, to_ns: int) -> None:
-            await asyncio.sleep(4 if channel == "trades" and to_ns < old_ns else 0)
-
-        scene.script.on_question = slowly
-        await outage(scene, 200.0)
+        await outage_that_fills_slowly(scene)
         await asyncio.sleep(24)
         old = scene.gap
         assert old.filling is Filling.UNDER_WAY
@@ -123,14 +128,8 @@ def test_a_newer_gap_comes_before_the_rest_of_an_older_one() -> None:
 def test_gaps_that_come_all_the_time_leave_an_older_one_its_turn() -> None:
     """It isn't disturbed for a while each time, so it comes forward."""
 
-    old_ns = START_NS + 210 * SECOND
-
     async def main(scene: Scene) -> None:
-        async def slowly(channel: str, to_ns: int) -> None:
-            await asyncio.sleep(4 if channel == "trades" and to_ns < old_ns else 0)
-
-        scene.script.on_question = slowly
-        await outage(scene, 200.0)
+        await outage_that_fills_slowly(scene)
         old = scene.gap
         for number in range(8, 28):
             await asyncio.sleep(8)
